@@ -1,0 +1,53 @@
+# Every target does its own set-up: Python 3.11 or newer with venv and a package index are enough.
+#
+#   make setup   only the set-up: .venv/bin/lanspread is there afterwards
+#   make demo    three peers on this machine: find, fetch, verify, compare
+#   make test    all tests
+#   make soak    the same tests in their long versions
+#   make bench   the benchmark, beside bare aioquic
+#   make check   formatting, lints, types
+#   make clean   remove what the others made
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Standard places that only root has in its PATH; `ip` lives there.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: setup demo test soak bench check clean
+
+setup: $(READY)
+
+demo: $(READY)
+	@$(BIN)/lanspread demo
+
+test: $(READY)
+	@scripts/system-packages
+	$(BIN)/pytest -q --durations=10
+
+soak: $(READY)
+	@scripts/system-packages
+	LANSPREAD_SOAK=1 $(BIN)/pytest -q --durations=20
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find lanspread tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "lanspread needs Python 3.11 or newer; give one as PYTHON=..." >&2; exit 1; }
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@

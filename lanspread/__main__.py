@@ -1,0 +1,6 @@
+"""`python -m lanspread`."""
+
+from lanspread.cli.main import main
+
+if __name__ == "__main__":
+    main()

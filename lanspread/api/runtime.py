@@ -1,0 +1,45 @@
+"""What the API needs of a running peer; `lanspread.peer.Peer` is one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from lanspread.commands import PeerCommand
+from lanspread.eventhub import EventHub
+from lanspread.views import GameView, PeerView, StatusView
+
+
+class Runtime(Protocol):
+    """A running peer, as a front-end's server sees it.
+
+    `games`, `peers` and `status` never wait: taken without an await in between, they are one
+    snapshot, and it belongs to `events.seq`. `execute` raises `LanspreadError`.
+    """
+
+    @property
+    def peer_id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def instance(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+    @property
+    def events(self) -> EventHub: ...
+
+    @property
+    def shutdown_requested(self) -> trio.Event: ...
+
+    def games(self) -> tuple[GameView, ...]: ...
+
+    def peers(self) -> tuple[PeerView, ...]: ...
+
+    def status(self) -> StatusView: ...
+
+    async def execute(self, command: PeerCommand) -> object: ...

@@ -1,0 +1,207 @@
+"""The commands and their options. What each does is in a module of its own."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+import lanspread
+from lanspread.cli.main import DONE, FAILED, INTERRUPTED, NO_PEER, NOT_FOUND, USAGE, complain
+from lanspread.config import ENVIRONMENT_PREFIX, LOG_FORMATS, Trust, parse_host_port
+from lanspread.errors import Code, LanspreadError, StartError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Parse and carry out one command line; returns the exit code, usage errors included."""
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        result = cli.main(list(arguments), prog_name="lanspread", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "lanspread"
+        complain(f"{' '.join(error.format_message().split())} (see `{command} --help`)")
+        return USAGE
+    except click.ClickException as error:
+        complain(error.format_message())
+        return FAILED
+    except click.Abort:
+        return INTERRUPTED
+    return result if isinstance(result, int) else DONE
+
+
+def state_folder(given: str | None) -> str:
+    """The state folder: flag, environment, or the platform's."""
+    chosen = given or os.environ.get(ENVIRONMENT_PREFIX + "STATE")
+    if not chosen:
+        import platformdirs
+
+        chosen = platformdirs.user_state_dir("lanspread", appauthor=False)
+    return os.path.abspath(os.path.expanduser(chosen))
+
+
+def run_async(work: Callable[..., Awaitable[int]], *args: Any) -> int:
+    """Run the async part of a command and turn its errors into one line and an exit code."""
+    import trio
+
+    try:
+        return trio.run(functools.partial(work, *args))
+    except BaseException as error:
+        code = _explain(error)
+        if code is None:
+            raise
+        return code
+
+
+def _explain(error: BaseException) -> int | None:
+    from lanspread.cli.client import ConnectionLostError, NoPeerError
+
+    expected = _find(error, (StartError, NoPeerError, ConnectionLostError, LanspreadError))
+    match expected:
+        case StartError():
+            complain(str(expected))
+            return USAGE if expected.usage else FAILED
+        case NoPeerError():
+            complain(str(expected))
+            return NO_PEER
+        case ConnectionLostError():
+            complain(str(expected))
+            return FAILED
+        case LanspreadError():
+            remedy = f" ({expected.remedy})" if expected.remedy else ""
+            complain(f"{expected.message}{remedy}")
+            return NOT_FOUND if expected.code is Code.NOT_FOUND else FAILED
+    if _find(error, (KeyboardInterrupt,)) is not None:
+        return INTERRUPTED
+    broken_pipe = _find(error, (BrokenPipeError,))
+    if broken_pipe is not None:
+        raise broken_pipe from None
+    return None
+
+
+def _find(error: BaseException, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
+    """The first of these kinds in an error or, nurseries make them, in a group of errors."""
+    if isinstance(error, kinds):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            found = _find(part, kinds)
+            if found is not None:
+                return found
+    return None
+
+
+def _common(command: F) -> F:
+    """What every command takes after its name."""
+    command = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")(command)
+    return click.option("--state", metavar="DIR", help="The peer's state folder.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lanspread.__version__, prog_name="lanspread")
+def cli() -> None:
+    """Share a library of games with everyone on the local network."""
+
+
+@cli.command()
+@click.option("--games", metavar="DIR", help="The folder of games, one folder in it per game.")
+@click.option("--name", help="What others see; default: this machine's name.")
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="UDP, for peers.")
+@click.option("--api", metavar="HOST:PORT", help="Page and WebSocket; default 127.0.0.1:7374.")
+@click.option("--peer", multiple=True, metavar="HOST:PORT", help="A peer to connect to always.")
+@click.option("--no-mdns", is_flag=True, default=None, help="Neither announce nor browse.")
+@click.option("--interface", multiple=True, metavar="IP", help="Use only these interfaces.")
+@click.option("--catalog", metavar="FILE", help="Which games exist; default: any.")
+@click.option("--trust", metavar="|".join(Trust), help="Who may connect; default open.")
+@click.option("--max-up", type=float, metavar="MBPS", help="MB/s served, for the whole peer.")
+@click.option("--max-down", type=float, metavar="MBPS", help="MB/s fetched, for the whole peer.")
+@click.option("--log-format", metavar="|".join(LOG_FORMATS), help="Of the log on stderr.")
+@click.option("--new-identity", is_flag=True, help="Make a new key: this becomes another peer.")
+@click.option("--new-token", is_flag=True, help="Make a new API token; the old one stops working.")
+@_common
+def run(state: str | None, as_json: bool, **flags: Any) -> int:
+    """Run a peer until Ctrl-C. Prints one line of JSON when it is ready."""
+    from lanspread.cli.run import run_peer
+
+    return run_async(run_peer, flags, os.environ, state_folder(state))
+
+
+def _look(name: str, help_text: str) -> None:
+    def command(state: str | None, as_json: bool) -> int:
+        from lanspread.cli import look
+
+        return run_async(getattr(look, name), state_folder(state), as_json)
+
+    command.__doc__ = help_text
+    cli.command(name)(_common(command))
+
+
+_look("games", "List the games: here, at others, or both.")
+_look("peers", "List the other peers.")
+_look("status", "Show what the peer is doing.")
+_look("watch", "Print events until Ctrl-C.")
+_look("shutdown", "End the running peer.")
+
+
+@cli.command()
+@click.argument("game")
+@click.option("--variant", metavar="HASH", help="Which of several variants (content hash).")
+@click.option("--no-wait", is_flag=True, help="Start it and print its operation_id.")
+@click.option("--install", is_flag=True, help="Install it afterwards.")
+@_common
+def get(
+    game: str, variant: str | None, no_wait: bool, install: bool, state: str | None, as_json: bool
+) -> int:
+    """Fetch a game from the peers that have it."""
+    if install:
+        complain("--install is not built yet; without it the game is only fetched")
+        return USAGE
+    from lanspread.cli.get import get_game
+
+    return run_async(get_game, state_folder(state), game, variant, no_wait, as_json)
+
+
+@cli.command()
+@click.argument("game")
+@_common
+def cancel(game: str, state: str | None, as_json: bool) -> int:
+    """Cancel what is being done with a game."""
+    from lanspread.cli.get import cancel_game
+
+    return run_async(cancel_game, state_folder(state), game, as_json)
+
+
+@cli.command()
+@click.argument("address", metavar="HOST:PORT")
+@_common
+def connect(address: str, state: str | None, as_json: bool) -> int:
+    """Connect to a peer by its address."""
+    try:
+        parse_host_port(address)
+    except ValueError as error:
+        complain(str(error))
+        return USAGE
+    from lanspread.cli import look
+
+    return run_async(look.connect, state_folder(state), address, as_json)
+
+
+@cli.command()
+@_common
+def demo(state: str | None, as_json: bool) -> int:
+    """Three peers on this machine: find each other, fetch a game from two, compare.
+
+    Works in a temporary folder of its own; --state is ignored.
+    """
+    from lanspread.cli.demo import run_demo
+
+    return run_async(run_demo, as_json)

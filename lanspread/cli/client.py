@@ -1,0 +1,236 @@
+"""A client of a running peer's API, found through `api.json` in the state folder.
+
+Calls are made one after another, as a command line does; events that arrive meanwhile are kept in
+order. Every wait has a deadline, so a stale `api.json` never hangs a command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    WebSocketConnection,
+    wrap_client_stream,
+)
+
+from lanspread.errors import Code, LanspreadError
+
+if TYPE_CHECKING:
+    from lanspread.fs.state import ApiAddress
+
+CONNECT_S = 5.0
+ANSWER_S = 30.0
+# A whole library in one answer; the server is our own, so this only bounds an accident.
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+
+class NoPeerError(Exception):
+    """No peer runs for this state folder; the text says so."""
+
+
+class ConnectionLostError(Exception):
+    """The peer went away while it was being talked to."""
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """Where a peer's API is, and what opens it."""
+
+    api_url: str
+    token: str = attrs.field(repr=False)
+    pid: int
+
+
+class Client:
+    """A connection to a peer, greeted."""
+
+    def __init__(self, socket: WebSocketConnection) -> None:
+        self._socket = socket
+        self._events: deque[dict[str, Any]] = deque()
+        self._last_id = 0
+        self.hello: dict[str, Any] = {}
+
+    async def call(self, method: str, timeout_s: float = ANSWER_S, **params: object) -> Any:
+        """Make a call and return its result.
+
+        Raises `LanspreadError` for what the peer answers, `ConnectionLostError` if it does not.
+        """
+        self._last_id += 1
+        request = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
+        try:
+            with trio.fail_after(timeout_s):
+                await self._socket.send_message(json.dumps(request))
+                while True:
+                    message = await self._receive()
+                    if message.get("id") == self._last_id and "method" not in message:
+                        return _result(message)
+        except trio.TooSlowError:
+            raise ConnectionLostError(f"the peer did not answer {method} in time") from None
+        except ConnectionClosed as error:
+            raise _lost(error) from None
+
+    async def next_event(self) -> dict[str, Any]:
+        """The next event: `{seq, time, type, data}`. Raises `ConnectionLostError`."""
+        while not self._events:
+            try:
+                await self._receive()
+            except ConnectionClosed as error:
+                raise _lost(error) from None
+        return self._events.popleft()
+
+    async def greet(self) -> None:
+        """Wait for `hello`."""
+        while not self.hello:
+            await self._receive()
+
+    async def aclose(self) -> None:
+        """Say goodbye; callers set the deadline."""
+        await self._socket.aclose()
+
+    async def _receive(self) -> dict[str, Any]:
+        text = await self._socket.get_message()
+        try:
+            message = json.loads(text)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            raise ConnectionLostError("the peer's API does not speak JSON-RPC")
+        if message.get("method") == "event":
+            self._events.append(message["params"])
+        elif message.get("method") == "hello":
+            self.hello = message["params"]
+        return message
+
+
+def _result(message: dict[str, Any]) -> Any:
+    error = message.get("error")
+    if error is None:
+        return message.get("result")
+    data = error.get("data") or {}
+    try:
+        code = Code(data.get("code", Code.INTERNAL))
+    except ValueError:
+        code = Code.INTERNAL
+    raise LanspreadError(code, str(error.get("message")), str(data.get("remedy", "")))
+
+
+def _lost(error: ConnectionClosed) -> ConnectionLostError:
+    reason = error.reason.reason if error.reason is not None else None
+    why = f" ({reason})" if reason else ""
+    return ConnectionLostError(f"the connection to the peer was lost{why}")
+
+
+@asynccontextmanager
+async def open_client(state: str) -> AsyncIterator[Client]:
+    """Connect to the peer that runs on this state folder. Raises as `open_endpoint`."""
+    endpoint = find_peer(state)
+    async with open_endpoint(endpoint, state) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_endpoint(endpoint: Endpoint, state: str) -> AsyncIterator[Client]:
+    """Connect to a peer whose endpoint is known.
+
+    Raises `NoPeerError`; it and the block's own errors arrive in exception groups.
+    """
+    url = urlsplit(endpoint.api_url)
+    if url.hostname is None or url.port is None:
+        raise NoPeerError(f"no running peer: api.json in {state} is damaged")
+    try:
+        with trio.fail_after(CONNECT_S):
+            stream = await trio.open_tcp_stream(url.hostname, url.port)
+    except (OSError, trio.TooSlowError):
+        raise NoPeerError(
+            f"no running peer for {state}: nothing answers at {endpoint.api_url}"
+        ) from None
+    # The stream is ours to close: trio-websocket leaves it open when the server closes first.
+    try:
+        async with stream, trio.open_nursery() as nursery:
+            client = await _greet(nursery, stream, endpoint, state)
+            yield client
+            with trio.move_on_after(1):
+                await client.aclose()
+            nursery.cancel_scope.cancel()
+    except* ConnectionRejected as group:
+        status = _first(group).status_code
+        raise NoPeerError(
+            f"no running peer for {state}: what listens at {endpoint.api_url} answered {status}"
+        ) from None
+
+
+async def _greet(
+    nursery: trio.Nursery, stream: trio.SocketStream, endpoint: Endpoint, state: str
+) -> Client:
+    try:
+        with trio.fail_after(CONNECT_S):
+            socket = await wrap_client_stream(
+                nursery,
+                stream,
+                urlsplit(endpoint.api_url).netloc,
+                "/ws",
+                extra_headers=[(b"Authorization", f"Bearer {endpoint.token}".encode())],
+                max_message_size=MAX_ANSWER_BYTES,
+                receive_buffer_size=256 * 1024,
+            )
+            client = Client(socket)
+            await client.greet()
+    except (trio.TooSlowError, ConnectionClosed, ConnectionLostError):
+        raise NoPeerError(
+            f"no running peer for {state}: what listens at {endpoint.api_url} is no lanspread"
+        ) from None
+    return client
+
+
+def _first(group: BaseExceptionGroup[ConnectionRejected]) -> ConnectionRejected:
+    part: BaseException = group
+    while isinstance(part, BaseExceptionGroup):
+        part = part.exceptions[0]
+    assert isinstance(part, ConnectionRejected)
+    return part
+
+
+def find_peer(state: str) -> Endpoint:
+    """The endpoint in the state folder. Raises `NoPeerError`."""
+    found = _published(state)
+    if found is None:
+        raise NoPeerError(f"no running peer for {state}: start one with `lanspread run`")
+    if not _alive(found.pid):
+        raise NoPeerError(f"no running peer for {state}: the last one ended without a goodbye")
+    return Endpoint(api_url=found.api_url, token=found.token, pid=found.pid)
+
+
+def is_published(state: str, instance: str) -> bool:
+    """Whether `api.json` still names this run of the peer."""
+    found = _published(state)
+    return found is not None and found.instance == instance
+
+
+def _published(state: str) -> ApiAddress | None:
+    # The one thing the command line reads of the state folder; no command loads it for `--help`.
+    from lanspread.fs.state import read_api_json
+
+    return read_api_json(state)
+
+
+def _alive(pid: int) -> bool:
+    if sys.platform == "win32" or pid <= 0:
+        return True  # No harmless way to ask there; connecting tells.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

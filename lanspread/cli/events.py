@@ -1,0 +1,77 @@
+"""Events as lines for people, pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lanspread.cli import text
+
+_PAUSES = {
+    "user": "paused",
+    "no_sources": "waiting: no connected peer has it",
+    "disk_full": "waiting: the disk is full",
+}
+
+
+def event_line(event: dict[str, Any]) -> str:
+    """One event of `watch`: time, type, and what matters of it."""
+    clock = str(event["time"])[11:19]
+    return text.clean(f"{clock} {event['type']:<18} {_summary(event['type'], event['data'])}")
+
+
+def _summary(kind: str, data: dict[str, Any]) -> str:
+    if kind.startswith("peer."):
+        reason = f": {data['reason']}" if data.get("reason") else ""
+        return f"{data['name']} ({data['peer_id']}) {data['state']}{reason}"
+    if kind == "library.updated":
+        return f"{text.count(len(data['games']), 'game')} of {data['peer_id']}, rev {data['rev']}"
+    if kind == "warning":
+        return f"{data['message']}: {data['remedy']}" if data["remedy"] else str(data["message"])
+    if "operation_id" in data:
+        return f"{data['id']}: {operation_text(kind, data)}"
+    return " ".join(f"{name}={value}" for name, value in data.items() if name != "files")
+
+
+def operation_text(kind: str, data: dict[str, Any]) -> str:
+    """What an event of an operation says, without the game's name."""
+    match kind.partition(".")[2]:
+        case "begin":
+            where = text.count(len(data["sources"]), "peer")
+            total = text.size(data["total_bytes"])
+            return f"fetching {total}, version {data['version']}, from {where}"
+        case "progress":
+            return progress_text(data)
+        case "paused":
+            needed = data.get("needed_bytes")
+            more = f" ({text.size(needed)} more needed)" if needed else ""
+            return _PAUSES.get(data["reason"], f"paused: {data['reason']}") + more
+        case "resumed":
+            return "going on"
+        case "finished":
+            return _finished(data)
+        case "failed":
+            return f"failed: {data['message']}" + (f" ({data['remedy']})" if data["remedy"] else "")
+        case "cancelled":
+            return "cancelled"
+        case "dropped":
+            return f"{data['peer_id']} is left out: {data['reason']}"
+    return " ".join(f"{name}={value}" for name, value in data.items())
+
+
+def progress_text(data: dict[str, Any]) -> str:
+    """How far a download is."""
+    total = data["total_bytes"]
+    percent = data["done_bytes"] * 100 // total if total else 100
+    eta = "" if data["eta_s"] is None else f", {text.duration(data['eta_s'])} left"
+    return (
+        f"{percent:3d} %  {text.size(data['done_bytes'])} of {text.size(total)}"
+        f" at {text.rate(data['rate'])}{eta}"
+    )
+
+
+def _finished(data: dict[str, Any]) -> str:
+    fetched, seconds = data["bytes_fetched"], data["seconds"]
+    if not fetched:
+        return f"version {data['version']} is here; nothing had to be fetched"
+    speed = f" ({text.rate(fetched / seconds)})" if seconds > 0 else ""
+    return f"version {data['version']} is here: {text.size(fetched)} in {seconds:.1f} s{speed}"

@@ -1,0 +1,92 @@
+"""PeerCommand: everything a front-end may ask, as typed values.
+
+`method` is the JSON-RPC method (docs/api.md). A command that starts work answers at once with the
+operation's id; repeating it answers with the running one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class PeerCommand:
+    """Base of all commands."""
+
+    method: ClassVar[str]
+
+
+@attrs.frozen(kw_only=True)
+class GetStatus(PeerCommand):
+    method: ClassVar[str] = "status"
+
+
+@attrs.frozen(kw_only=True)
+class ListGames(PeerCommand):
+    method: ClassVar[str] = "games.list"
+
+
+@attrs.frozen(kw_only=True)
+class GetGame(PeerCommand):
+    method: ClassVar[str] = "game.get"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class DownloadGame(PeerCommand):
+    """`variant` is a content_hash or manifest_hash in hex; `files` a selection of paths."""
+
+    method: ClassVar[str] = "game.download"
+    id: str
+    files: tuple[str, ...] | None = None
+    variant: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CancelGame(PeerCommand):
+    method: ClassVar[str] = "game.cancel"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class ListPeers(PeerCommand):
+    method: ClassVar[str] = "peers.list"
+
+
+@attrs.frozen(kw_only=True)
+class ConnectPeer(PeerCommand):
+    """`address` is HOST:PORT."""
+
+    method: ClassVar[str] = "peers.connect"
+    address: str
+
+
+@attrs.frozen(kw_only=True)
+class Shutdown(PeerCommand):
+    method: ClassVar[str] = "shutdown"
+
+
+@attrs.frozen
+class OperationStarted:
+    """The answer of a command that starts work."""
+
+    operation_id: str
+
+
+@attrs.frozen
+class Done:
+    """The answer of a command that is done when it answers."""
+
+
+COMMANDS: tuple[type[PeerCommand], ...] = (
+    GetStatus,
+    ListGames,
+    GetGame,
+    DownloadGame,
+    CancelGame,
+    ListPeers,
+    ConnectPeer,
+    Shutdown,
+)

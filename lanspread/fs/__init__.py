@@ -1,0 +1,1 @@
+"""The disk: scanning, manifests, digests, watching, the download transaction, the state folder."""

@@ -1,0 +1,186 @@
+"""`Folder` for systems without `dir_fd` (Windows): paths, and a look at each part before a step.
+
+Weaker than a descriptor: a part that becomes a link between the look and the step is followed. On
+those systems only the user himself can do that to his own folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from lanspread.fs import sync_disk
+from lanspread.fs.disk import DiskFile, Mode, entry_of, split_name
+from lanspread.seams import Entry, Folder, Kind
+
+_HAS_PREAD: Final = hasattr(os, "pread")
+_FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
+_MODE_FLAGS: Final[dict[Mode, int]] = {
+    "read": os.O_RDONLY,
+    "write": os.O_RDWR,
+    "create": os.O_RDWR | os.O_CREAT,
+}
+
+
+class PathFolder:
+    """A folder held by its resolved path; `device` and `inode` are checked at every call."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        status = os.lstat(path)
+        self._identity = (status.st_dev, status.st_ino)
+
+    @classmethod
+    def open_root(cls, path: str) -> PathFolder:
+        """Open a folder by its path in the system, following links. Raises `OSError`."""
+        real = os.path.realpath(path, strict=True)
+        if not os.path.isdir(real):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return cls(real)
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+    def list(self, rel: str = "") -> list[Entry]:
+        path = self._folder_path(rel)
+        entries = []
+        for name in os.listdir(path):
+            with contextlib.suppress(FileNotFoundError):
+                entries.append(entry_of(name, os.lstat(os.path.join(path, name))))
+        return entries
+
+    def entry(self, rel: str = "") -> Entry:
+        path = self._checked(rel) if rel else self._folder_path("")
+        return entry_of(rel.rpartition("/")[2], os.lstat(path))
+
+    def exists(self, rel: str) -> bool:
+        try:
+            self.entry(rel)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def folder(self, rel: str, *, follow: bool = False) -> Folder:
+        if follow and rel:
+            return PathFolder.open_root(self._checked(rel))
+        return PathFolder(self._folder_path(rel))
+
+    def open(self, rel: str, mode: Mode) -> DiskFile:
+        path = self._checked(rel)
+        try:
+            kind = entry_of("", os.lstat(path)).kind
+        except FileNotFoundError:
+            kind = Kind.FILE
+        if kind is not Kind.FILE:
+            raise OSError(errno.EINVAL, "not a regular file", rel)
+        descriptor = os.open(path, _MODE_FLAGS[mode] | _FLAGS, 0o666)
+        return PathFile(descriptor, rel.rpartition("/")[2])
+
+    def make_folder(self, rel: str) -> None:
+        path = self._checked(rel)
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if entry_of("", os.lstat(path)).kind is not Kind.FOLDER:
+                raise
+
+    def rename(self, source: str, target: str) -> None:
+        os.replace(self._checked(source), self._checked(target))
+
+    def remove_file(self, rel: str) -> None:
+        os.unlink(self._checked(rel))
+
+    def remove_folder(self, rel: str) -> None:
+        os.rmdir(self._checked(rel))
+
+    def sync_folder(self, rel: str = "") -> None:
+        # NTFS journals names itself, and Windows has no call for it.
+        path = self._folder_path(rel)
+        if os.name != "nt":
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                sync_disk.sync_descriptor(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
+        for rel in files:
+            # Windows flushes only what is open for writing.
+            with self.open(rel, "write") as file:
+                file.sync()
+        for rel in folders:
+            self.sync_folder(rel)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self._folder_path("")).free
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _checked(self, rel: str) -> str:
+        """The path of a name whose parents are all plain folders."""
+        parts = split_name(rel)
+        if not parts:
+            raise OSError(errno.EINVAL, "the folder itself is not a name in it", self._path)
+        if os.name == "nt" and any("\\" in part or ":" in part for part in parts):
+            raise OSError(errno.EINVAL, "not a name below the folder", rel)
+        path = self._root()
+        for part in parts[:-1]:
+            path = os.path.join(path, part)
+            if entry_of("", os.lstat(path)).kind is not Kind.FOLDER:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), rel)
+        return os.path.join(path, parts[-1])
+
+    def _folder_path(self, rel: str) -> str:
+        if not rel:
+            return self._root()
+        path = self._checked(rel)
+        if entry_of("", os.lstat(path)).kind is not Kind.FOLDER:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), rel)
+        return path
+
+    def _root(self) -> str:
+        status = os.lstat(self._path)
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise FileNotFoundError(errno.ENOENT, "another folder took its place", self._path)
+        return self._path
+
+
+class PathFile(DiskFile):
+    """An open file where the system may have no positioned reads: seek and read under a lock."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, name)
+        self._lock = threading.Lock()
+
+    def _pread(self, size: int, offset: int) -> bytes:
+        if _HAS_PREAD:
+            return super()._pread(size, offset)
+        with self._lock:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, size)
+
+    def _pwrite(self, data: memoryview, offset: int) -> int:
+        if _HAS_PREAD:
+            return super()._pwrite(data, offset)
+        with self._lock:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.write(self._descriptor, data)

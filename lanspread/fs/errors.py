@@ -1,0 +1,78 @@
+"""What can go wrong on the disk, as one small tree. The package's callers turn these into codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lanspread.fs.paths import UnsafePath, shown
+
+__all__ = [
+    "Changed",
+    "FileChanged",
+    "FolderNotEmpty",
+    "FsError",
+    "InTheWay",
+    "NoSpace",
+    "NotHere",
+    "UnsafePath",
+    "WrongVersion",
+]
+
+
+class FsError(Exception):
+    """Base of this package's errors, but for `UnsafePath` (a ValueError) and plain `OSError`."""
+
+
+class NotHere(FsError):
+    """The game, or the games folder, is not there or cannot be read."""
+
+
+class Changed(FsError):
+    """The game is no longer what the caller asked about; its present state is in the library."""
+
+
+class FileChanged(Changed):
+    """A file is not what the last walk saw: changed, gone or unreadable at that size."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{shown(path)} changed")
+        self.path = path
+
+
+class FolderNotEmpty(FsError):
+    """The game's folder holds files that no download of ours put there; nothing was touched.
+
+    `names` are the first of them.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(
+            "the folder holds files of its own: " + ", ".join(shown(name) for name in self.names)
+        )
+
+
+class InTheWay(FsError):
+    """Something at `path` cannot become what the manifest says: a link, a device, a folder."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{shown(path)} {why}")
+        self.path = path
+
+
+class NoSpace(FsError):
+    """The disk has `free` bytes and the download needs `needed`."""
+
+    def __init__(self, needed: int, free: int) -> None:
+        super().__init__(f"{needed} bytes are needed and {free} are free")
+        self.needed = needed
+        self.free = free
+
+
+class WrongVersion(FsError):
+    """The fetched version.ini does not carry the version that was announced."""
+
+    def __init__(self, expected: str, found: str) -> None:
+        super().__init__(f"version.ini says {shown(found)!r} and {shown(expected)!r} was announced")
+        self.expected = expected
+        self.found = found

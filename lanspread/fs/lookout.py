@@ -1,0 +1,151 @@
+"""When to walk which game: hints of the watcher, timers, and whether the games folder is there.
+
+It only asks for walks; walking and publishing is the library's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import trio
+
+from lanspread import limits
+from lanspread.fs.games_folder import GamesFolder
+from lanspread.fs.local_game import LocalGame
+from lanspread.fs.scan import Fingerprint, GamesListing
+from lanspread.model import fold_id
+from lanspread.seams import Threads
+
+# How often the games folder is looked for: an unmounted disk sends no event.
+PRESENCE_S: Final = 5.0
+
+
+class Walker(Protocol):
+    """What the lookout sees of the library."""
+
+    @property
+    def games(self) -> Mapping[str, LocalGame]: ...
+
+    def request_walk(self, game_id: str) -> None: ...
+
+    def looks_like(self, key: str, name: str) -> Fingerprint | None: ...
+
+    def is_held(self, key: str) -> bool: ...
+
+    def all_gone(self) -> None: ...
+
+
+class Lookout:
+    """Keeps the list of games, and asks for a walk of each that may have changed."""
+
+    def __init__(
+        self,
+        walker: Walker,
+        folder: GamesFolder,
+        threads: Threads,
+        on_warning: Callable[[str, str, str], None],
+    ) -> None:
+        self._walker = walker
+        self._folder = folder
+        self._threads = threads
+        self._on_warning = on_warning
+        self._listing = GamesListing((), ())
+        self._names: dict[str, str | None] = {}
+        self._lock = trio.Lock()
+        self._young: dict[str, float] = {}
+        self._more_young = trio.Event()
+        self._rotation = 0
+
+    async def first_listing(self) -> tuple[str, ...]:
+        """The games to begin with."""
+        listing = await self._threads.run(self._folder.listing)
+        if listing is not None:
+            self._take(listing)
+        return self._listing.ids
+
+    def name_of(self, key: str, default: str) -> str | None:
+        """A game's folder; None if several folders name it, so that none is the game."""
+        return self._names.get(key, default)
+
+    def settle(self, key: str) -> None:
+        """Walk a game once more when its files have had time to get their final timestamps."""
+        self._young.setdefault(key, trio.current_time() + limits.SETTLE_S)
+        self._more_young.set()
+
+    async def run(self, hints: trio.MemoryReceiveChannel[frozenset[str]]) -> None:
+        """Look out until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow, hints)
+            nursery.start_soon(self._watch_presence)
+            nursery.start_soon(self._fall_back)
+            nursery.start_soon(self._walk_settled)
+
+    async def look_around(self, *, rotate: bool = False) -> None:
+        """Find games that came, went or look different; `rotate` walks one more in its turn."""
+        async with self._lock:
+            listing = await self._threads.run(self._folder.listing)
+            if listing is None:
+                self._walker.all_gone()
+                return
+            self._take(listing)
+            for key, game in self._walker.games.items():
+                if self._names.get(key) is None:
+                    self._walker.request_walk(game.id)
+            for key, name in tuple(self._names.items()):
+                if name is not None and not self._walker.is_held(key):
+                    await self._look_at(key, name)
+            if rotate and listing.ids:
+                self._rotation = (self._rotation + 1) % len(listing.ids)
+                self._walker.request_walk(listing.ids[self._rotation])
+
+    async def _look_at(self, key: str, name: str) -> None:
+        found = None
+        if self._walker.looks_like(key, name) is not None:
+            found = await self._threads.run(self._folder.fingerprint, name)
+        # Asked again: it may have been walked, or be gone, by now.
+        if found is None or found != self._walker.looks_like(key, name):
+            self._walker.request_walk(name)
+
+    def _take(self, listing: GamesListing) -> None:
+        for warning in listing.warnings:
+            if warning not in self._listing.warnings:
+                self._on_warning(warning.code, warning.message, warning.remedy)
+        self._listing = listing
+        self._names = dict.fromkeys(fold_id(name) for name in listing.withheld)
+        self._names.update((fold_id(name), name) for name in listing.ids)
+
+    async def _follow(self, hints: trio.MemoryReceiveChannel[frozenset[str]]) -> None:
+        async for names in hints:
+            known = {game.id for game in self._walker.games.values()}
+            for name in names & known:
+                self._walker.request_walk(name)
+            if names - known:
+                await self.look_around()
+
+    async def _watch_presence(self) -> None:
+        while True:
+            await trio.sleep(PRESENCE_S)
+            was_present = self._folder.is_present
+            if not await self._threads.run(self._folder.look):
+                self._walker.all_gone()
+            elif not was_present:
+                await self.look_around()
+
+    async def _fall_back(self) -> None:
+        while True:
+            await trio.sleep(limits.FALLBACK_SCAN_S)
+            await self.look_around(rotate=True)
+
+    async def _walk_settled(self) -> None:
+        while True:
+            for key, due in tuple(self._young.items()):
+                # In the order of their times, because all wait equally long.
+                await trio.sleep_until(due)
+                del self._young[key]
+                game = self._walker.games.get(key)
+                if game is not None:
+                    self._walker.request_walk(game.id)
+            if not self._young:
+                self._more_young = trio.Event()
+                await self._more_young.wait()

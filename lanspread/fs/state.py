@@ -1,0 +1,319 @@
+"""The state folder: lock, identity, revision, token, and where a running peer is found.
+
+Everything here blocks and happens at start, or behind `Threads`. Files are replaced atomically and
+synced; what is secret is readable by its owner alone. Source: ARCHITECTURE.md, "The state folder".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from typing import Final
+
+import attrs
+
+from lanspread import limits
+from lanspread.errors import StartError
+from lanspread.fs.locks import Lock, Locked, lock_file, lock_folder
+from lanspread.fs.paths import shown
+from lanspread.fs.scan import ScanWarning
+from lanspread.identity import (
+    Identity,
+    IdentityError,
+    dump_identity,
+    load_identity,
+    new_identity,
+)
+
+KEY_FILE: Final = "key.pem"
+CERTIFICATE_FILE: Final = "cert.pem"
+LIBRARY_FILE: Final = "library.json"
+TOKEN_FILE: Final = "token"
+API_FILE: Final = "api.json"
+LOCK_FILE: Final = "lock"
+EPOCH_BYTES: Final = 16
+
+_MAX_BYTES: Final = limits.MIB
+_MAX_REV: Final = 2**63 - 1
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{32,128}")
+_NEW_IDENTITY: Final = "start with `lanspread run --new-identity` to make a new one"
+
+
+@attrs.frozen
+class ApiAddress:
+    """Where a running peer's local API is, and what lets one in."""
+
+    api_url: str
+    token: str = attrs.field(repr=False)
+    pid: int
+    instance: str
+
+
+class State:
+    """An open state folder, and the games folder's lock: no other peer has either.
+
+    Made by `open_state`. `warnings` is what was repaired while it was opened.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        identity: Identity,
+        epoch: bytes,
+        rev: int,
+        token: str,
+        warnings: tuple[ScanWarning, ...],
+        locks: tuple[Lock, ...],
+    ) -> None:
+        self.path = path
+        self.identity = identity
+        self.epoch = epoch
+        self.rev = rev
+        self.token = token
+        self.warnings = warnings
+        self._locks = locks
+
+    def save_revision(self, epoch: bytes, rev: int) -> None:
+        """Keep epoch and revision; on the disk when this returns. Raises `OSError`."""
+        data = json.dumps({"epoch": epoch.hex(), "rev": rev}).encode()
+        replace_file(os.path.join(self.path, LIBRARY_FILE), data)
+        self.epoch, self.rev = epoch, rev
+
+    def write_api_json(self, api_url: str, instance: str) -> None:
+        """Say where this peer's API is, until `close`. Raises `OSError`."""
+        value = {
+            "api_url": api_url,
+            "token": self.token,
+            "pid": os.getpid(),
+            "instance": instance,
+        }
+        replace_file(os.path.join(self.path, API_FILE), json.dumps(value).encode())
+
+    def remove_api_json(self) -> None:
+        """The API is gone. Never raises: it happens while everything ends."""
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self.path, API_FILE))
+
+    def close(self) -> None:
+        """Take back `api.json` and let others have the folders. A second call does nothing."""
+        if self._locks:
+            self.remove_api_json()
+        for lock in self._locks:
+            lock.release()
+        self._locks = ()
+
+
+def open_state(
+    path: str, games_dir: str, *, new_identity: bool = False, new_token: bool = False
+) -> State:
+    """Open a state folder, made if it is not there, and keep other peers out of both folders.
+
+    Nothing is written into the games folder. Raises `StartError` with one line: in use, unreadable,
+    unwritable, or an identity that is damaged (never replaced by itself: other peers know this one
+    by it).
+    """
+    path = os.path.abspath(path)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        state_lock = lock_file(os.path.join(path, LOCK_FILE))
+    except Locked as locked:
+        owner = f" (pid {locked.pid})" if locked.pid else ""
+        raise StartError(
+            f"the state folder {shown(path)} is in use by another lanspread{owner}"
+        ) from None
+    except OSError as error:
+        raise _cannot("use the state folder", path, error) from error
+    locks = [state_lock]
+    try:
+        locks.append(_lock_games(games_dir))
+        return _open_locked(path, tuple(locks), make_identity=new_identity, make_token=new_token)
+    except BaseException as error:
+        for lock in locks:
+            lock.release()
+        if isinstance(error, OSError):
+            raise _cannot("use the state folder", path, error) from error
+        raise
+
+
+def _lock_games(games_dir: str) -> Lock:
+    try:
+        return lock_folder(games_dir)
+    except Locked:
+        raise StartError(
+            f"the games folder {shown(games_dir)} is in use by another lanspread"
+        ) from None
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise _cannot("read the games folder", games_dir, error, usage=missing) from error
+
+
+def _open_locked(
+    path: str, locks: tuple[Lock, ...], *, make_identity: bool, make_token: bool
+) -> State:
+    warnings: list[ScanWarning] = []
+    identity = _identity(path, make_identity)
+    epoch, rev = _revision(path, warnings)
+    state = State(
+        path,
+        identity=identity,
+        epoch=epoch,
+        rev=rev,
+        token=_token(path, make_token, warnings),
+        warnings=tuple(warnings),
+        locks=locks,
+    )
+    # Left by a peer that was killed; whoever reads it would knock at a door that is not ours.
+    state.remove_api_json()
+    return state
+
+
+def read_api_json(state_path: str) -> ApiAddress | None:
+    """Where a running peer's API is; None if none runs or the file is no such file.
+
+    A peer that was killed leaves its file: ask for the pid. Raises `StartError` if the file is
+    there and cannot be read.
+    """
+    path = os.path.join(state_path, API_FILE)
+    try:
+        data = _read(path)
+    except NotADirectoryError:
+        return None
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    try:
+        value = {} if data is None else json.loads(data)
+        texts = [value["api_url"], value["token"], value["instance"]]
+        if all(isinstance(text, str) for text in texts) and type(value["pid"]) is int:
+            return ApiAddress(texts[0], texts[1], value["pid"], texts[2])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return None
+
+
+def replace_file(path: str, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file so that a crash leaves the old one or the new one, whole. Raises `OSError`."""
+    folder = os.path.dirname(path)
+    scratch = f"{path}.tmp"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(scratch)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(scratch, flags | getattr(os, "O_BINARY", 0), mode)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    _sync_folder(folder)
+
+
+def _sync_folder(path: str) -> None:
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+
+
+def _identity(path: str, make: bool) -> Identity:
+    key_path = os.path.join(path, KEY_FILE)
+    certificate_path = os.path.join(path, CERTIFICATE_FILE)
+    key = None if make else _read_identity(key_path)
+    certificate = None if make else _read_identity(certificate_path)
+    if key is None and certificate is None:
+        made = new_identity()
+        key, certificate = dump_identity(made)
+        replace_file(key_path, key)
+        replace_file(certificate_path, certificate)
+        return made
+    for there, name in ((key, key_path), (certificate, certificate_path)):
+        if there is None:
+            raise StartError(
+                f"this peer's identity is incomplete: {shown(name)} is missing;"
+                f" restore it, or {_NEW_IDENTITY}"
+            )
+    assert key is not None
+    assert certificate is not None
+    _keep_private(key_path)
+    try:
+        return load_identity(key, certificate)
+    except IdentityError as error:
+        raise StartError(
+            f"this peer's identity ({shown(key_path)}, {CERTIFICATE_FILE}) {error};"
+            f" restore it, or {_NEW_IDENTITY}"
+        ) from error
+
+
+def _read_identity(path: str) -> bytes | None:
+    try:
+        return _read(path)
+    except OSError as error:
+        raise StartError(
+            f"this peer's identity cannot be read: {shown(path)}: {error.strerror or error};"
+            f" repair it, or {_NEW_IDENTITY}"
+        ) from error
+
+
+def _keep_private(path: str) -> None:
+    """Take a copied key's permissions back from others."""
+    if os.name != "nt" and os.stat(path).st_mode & 0o077:
+        os.chmod(path, 0o600)
+
+
+def _revision(path: str, warnings: list[ScanWarning]) -> tuple[bytes, int]:
+    data = _read(os.path.join(path, LIBRARY_FILE))
+    if data is not None:
+        try:
+            value = json.loads(data)
+            epoch, rev = bytes.fromhex(value["epoch"]), value["rev"]
+            if len(epoch) == EPOCH_BYTES and type(rev) is int and 0 <= rev <= _MAX_REV:
+                return epoch, rev
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        warnings.append(
+            ScanWarning(
+                "state_damaged",
+                f"{LIBRARY_FILE} in the state folder was damaged; the library starts a new epoch",
+                "nothing is to be done",
+            )
+        )
+    epoch = secrets.token_bytes(EPOCH_BYTES)
+    value = json.dumps({"epoch": epoch.hex(), "rev": 0}).encode()
+    replace_file(os.path.join(path, LIBRARY_FILE), value)
+    return epoch, 0
+
+
+def _token(path: str, make: bool, warnings: list[ScanWarning]) -> str:
+    token_path = os.path.join(path, TOKEN_FILE)
+    data = None if make else _read(token_path)
+    if data is not None:
+        if _TOKEN.fullmatch(data.strip()):
+            _keep_private(token_path)
+            return data.strip().decode("ascii")
+        warnings.append(
+            ScanWarning(
+                "state_damaged",
+                "the token in the state folder was damaged; there is a new one",
+                "open the page by the link that `lanspread run` prints",
+            )
+        )
+    token = secrets.token_urlsafe(32)
+    replace_file(token_path, token.encode())
+    return token
+
+
+def _cannot(what: str, path: str, error: OSError, *, usage: bool = False) -> StartError:
+    return StartError(f"cannot {what} {shown(path)}: {error.strerror or error}", usage=usage)

@@ -1,0 +1,141 @@
+"""Every bound and default in one place.
+
+What an outside program may rely on is listed in docs/protocol.md ("Limits"); the numbers there are
+these. Sizes are bytes, times are seconds of `trio.current_time()`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# -- protocol -------------------------------------------------------------------------------------
+PROTOCOL_VERSION: Final = 3
+ALPN: Final = "lanspread"
+SERVICE_TYPE: Final = "_lanspread._udp.local."
+DEFAULT_PORT: Final = 7373
+DEFAULT_API_PORT: Final = 7374
+
+# -- messages -------------------------------------------------------------------------------------
+MAX_MESSAGE_BYTES: Final = MIB
+MAX_CBOR_ITEMS: Final = 20_000
+MAX_CBOR_DEPTH: Final = 16
+# A page is filled up to here; the rest of the message's 1 MiB is for the fields around it.
+PAGE_BYTES: Final = 768 * KIB
+MAX_SUMMARY_BYTES: Final = 4 * KIB
+MAX_FEATURES: Final = 64
+
+# -- library --------------------------------------------------------------------------------------
+MAX_GAMES_PER_PEER: Final = 20_000
+MAX_FILES_PER_GAME: Final = 250_000
+MAX_GAME_ID_CHARS: Final = 64
+MAX_NAME_CHARS: Final = 128
+MAX_VERSION_CHARS: Final = 64
+MAX_PATH_BYTES: Final = 1_024
+MAX_PATH_PART_BYTES: Final = 240
+MAX_PATH_DEPTH: Final = 64
+# What a manifest may cost us in memory, paths and digests together.
+MAX_MANIFEST_BYTES: Final = 64 * MIB
+MAX_BLOCKS_PER_GAME: Final = 1_000_000
+MAX_GAME_BYTES: Final = 1 << 50
+BLOCK_BYTES: Final = 4 * MIB
+MIN_BLOCK_BYTES: Final = KIB
+MAX_BLOCK_BYTES: Final = 8 * MIB
+FALLBACK_SCAN_S: Final = 300.0
+# File systems with coarse timestamps: what changed within this time is looked at once more.
+SETTLE_S: Final = 3.0
+LIBRARY_DEBOUNCE_S: Final = 0.1
+
+# -- transfer -------------------------------------------------------------------------------------
+MAX_CHUNK_BYTES: Final = 8 * MIB
+MAX_CHUNK_EXTENTS: Final = 1_024
+MAX_WHOLE_FILE_BYTES: Final = 8 * MIB
+MAX_IN_FLIGHT_BYTES: Final = 12 * MIB
+MAX_SERVED_REQUESTS: Final = 64
+# Requests for file bytes being answered at once: each holds a read and a send buffer.
+MAX_SERVED_CHUNKS_PER_SESSION: Final = 16
+MAX_SERVED_CHUNKS: Final = 64
+# What a downloader asks for in one request, by the size of the game.
+CHUNK_BYTES: Final = 4 * MIB
+MIN_CHUNK_BYTES: Final = 256 * KIB
+PIPELINE_DEPTH: Final = 3
+MAX_EARLY_REQUESTS: Final = 16
+MAX_RETRY_COUNT: Final = 5
+READ_BYTES: Final = 256 * KIB
+# Silence on a request's stream for this long hands its blocks back to the plan.
+REQUEST_SILENCE_S: Final = 30.0
+# A source of which no packet came for this long, although it was pinged, is left out.
+SOURCE_SILENCE_S: Final = 10.0
+# A request stream whose request has not arrived within this time is reset.
+REQUEST_ARRIVAL_S: Final = 10.0
+# An answer of which the other side takes nothing for this long is reset.
+SEND_SILENCE_S: Final = 30.0
+PROGRESS_INTERVAL_S: Final = 0.5
+
+# -- QUIC -----------------------------------------------------------------------------------------
+QUIC_PAYLOAD_BYTES: Final = 1_472
+MAX_STREAMS_FROM_PEER: Final = 128
+MAX_CONNECTION_BUFFER_BYTES: Final = 16 * MIB
+MAX_ENDPOINT_BUFFER_BYTES: Final = 128 * MIB
+MAX_CONNECTIONS: Final = 1_024
+MAX_CONNECTIONS_PER_HOST: Final = 64
+MAX_HALF_OPEN: Final = 400
+RETRY_ABOVE_HALF_OPEN: Final = 100
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+QUIC_IDLE_TIMEOUT_S: Final = 60.0
+SEND_HIGH_WATER_BYTES: Final = 2 * MIB
+DATAGRAM_BATCH: Final = 64
+DATAGRAM_QUEUE: Final = 1_024
+# - the transport adapter's own: what a peer may have in flight beyond what we consumed. The window
+#   of a connection is above MAX_IN_FLIGHT_BYTES, so that the control stream always has room.
+QUIC_STREAM_WINDOW_BYTES: Final = 4 * MIB
+QUIC_CONNECTION_WINDOW_BYTES: Final = 15 * MIB
+QUIC_INITIAL_RTT_S: Final = 0.05
+ACCEPT_BACKLOG: Final = 128
+# Gaps in streams that one connection may make us remember; each costs memory and time to fill.
+MAX_REASSEMBLY_GAPS: Final = 4_096
+# How long a connection that we closed answers late packets, and the end of an endpoint may take.
+CLOSE_LINGER_S: Final = 1.0
+ENDPOINT_CLOSE_S: Final = 0.5
+
+# -- sessions -------------------------------------------------------------------------------------
+HELLO_TIMEOUT_S: Final = 10.0
+# Two connections of the same two instances this close together are a crossed dial; later, a new
+# one means that the other side lost the old.
+CROSSED_DIAL_S: Final = 3.0
+OUTBOX: Final = 64
+LIBRARY_RETRY_S: Final = 5.0
+MAX_SESSIONS: Final = 256
+MAX_GREETING: Final = 64
+MAX_KNOWN_PEERS: Final = 1_024
+MAX_REMOTE_GAMES: Final = 250_000
+IDLE_PING_S: Final = 15.0
+STALE_TIMEOUT_S: Final = 45.0
+# A session that waits for answers asks sooner whether the other side is still there.
+WAITING_PING_S: Final = 3.0
+SUSPEND_CHECK_S: Final = 5.0
+SUSPEND_JUMP_S: Final = 10.0
+SHUTDOWN_S: Final = 1.5
+
+# -- discovery ------------------------------------------------------------------------------------
+MAX_CANDIDATES: Final = 256
+MAX_ADDRESSES_PER_PEER: Final = 8
+DISCOVERY_QUEUE: Final = 1_024
+DIAL_TIMEOUT_S: Final = 5.0
+DIAL_BACKOFF_FIRST_S: Final = 1.0
+DIAL_BACKOFF_MAX_S: Final = 600.0
+MAX_DIALS_AT_ONCE: Final = 16
+MAX_STATIC_PEERS: Final = 256
+# Of two peers that found each other at once, the one with the larger peer_id dials later.
+DIAL_YIELD_S: Final = 0.25
+# A peer that a person named and that worked a moment ago is tried at least this often.
+DIAL_BACKOFF_KNOWN_MAX_S: Final = 2.0
+DIAL_KNOWN_FOR_S: Final = 120.0
+
+# -- local API ------------------------------------------------------------------------------------
+EVENT_HISTORY: Final = 4_096
+CLIENT_QUEUE: Final = 1_024
+MAX_CLIENTS: Final = 256
+MAX_HTTP_HEAD_BYTES: Final = 16 * KIB

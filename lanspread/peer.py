@@ -1,0 +1,479 @@
+"""open_peer(): one whole peer in one async context. It wires the parts; the logic is theirs.
+
+    async with open_peer(config, real_seams(config)) as peer:
+        await peer.execute(DownloadGame(id="some game"))
+
+Scopes are nested outer to inner (state, endpoint, library, sessions, downloads, dialer, discovery)
+and are left in reverse. Source: ARCHITECTURE.md, "The nursery tree".
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+import trio
+
+from lanspread import __version__, limits
+from lanspread.commands import (
+    CancelGame,
+    ConnectPeer,
+    Done,
+    DownloadGame,
+    GetGame,
+    GetStatus,
+    ListGames,
+    ListPeers,
+    OperationStarted,
+    PeerCommand,
+    Shutdown,
+)
+from lanspread.config import Config, Trust
+from lanspread.errors import Code, LanspreadError, StartError
+from lanspread.eventhub import EventHub
+from lanspread.events import GameFiles, Warning_
+from lanspread.fs.catalog import Catalog, load_catalog
+from lanspread.fs.library import Library, open_library
+from lanspread.fs.state import State, open_state
+from lanspread.model import FileEntry, GameSummary, fold_id
+from lanspread.seams import Address, Advertisement, DiscoverySession, Seams
+from lanspread.sync import messages as m
+from lanspread.sync.dialer import Dialer, follow_discovery, open_dialer
+from lanspread.sync.directory import Directory, PeerRecord
+from lanspread.sync.library import PublishedLibrary
+from lanspread.sync.merge import local_summary, merge_games
+from lanspread.sync.peer_view import peer_view
+from lanspread.sync.publisher import Publisher
+from lanspread.sync.session import Handlers
+from lanspread.sync.sessions import Sessions, open_sessions
+from lanspread.transfer.access import GameAccess
+from lanspread.transfer.download import DownloadContext
+from lanspread.transfer.downloads import DownloadRules, Downloads, open_downloads
+from lanspread.transfer.ratelimit import RateLimit
+from lanspread.transfer.reference import fetch_manifest
+from lanspread.transfer.serve import Server
+from lanspread.transfer.source import SourceError
+from lanspread.transfer.variants import Offer, Variant, choose, group
+from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
+from lanspread.transport.listen import advertised_addresses, bind_listeners, dialable_addresses
+from lanspread.views import (
+    GameDetail,
+    GameView,
+    OperationView,
+    PeerView,
+    StatusView,
+    VariantView,
+)
+
+_log = structlog.get_logger(__name__)
+
+_GET_GAME_TIMEOUT_S = 10.0
+
+
+class Peer:
+    """A running peer. Made by `open_peer`; everything but `execute` returns at once."""
+
+    library: Library
+    sessions: Sessions
+    downloads: Downloads
+    dialer: Dialer
+
+    def __init__(self, config: Config, seams: Seams, state: State, catalog: Catalog) -> None:
+        self._config = config
+        self._seams = seams
+        self._state = state
+        self._catalog = catalog
+        self._identity = state.identity
+        self._started_at = trio.current_time()
+        self._instance = secrets.token_bytes(16)
+        self.peer_id = state.identity.peer_id
+        self.name = config.name
+        self.instance = self._instance.hex()
+        self.token = state.token
+        self.listen: tuple[str, ...] = ()
+        self.events = EventHub(self.instance, seams.wall_clock)
+        self.directory = Directory()
+        self.shutdown_requested = trio.Event()
+        self._advertised: tuple[Address, ...] = ()
+        self._access = GameAccess()
+        self._up = RateLimit(config.max_up)
+        self._down = RateLimit(config.max_down)
+        self._publisher = Publisher(
+            self.peer_id,
+            PublishedLibrary.empty(state.epoch, state.rev),
+            summaries=self._summaries,
+            save=self._save_revision,
+            publish=self.events.publish,
+        )
+
+    # -- what front-ends ask ----------------------------------------------------------------------
+
+    def games(self) -> tuple[GameView, ...]:
+        """The merged library: what is here and what connected peers offer."""
+        return tuple(
+            merge_games(
+                self.library.games,
+                self.directory.connected(),
+                self._catalog,
+                self._operation_of,
+                [op.offered for op in self.downloads.all() if op.offered is not None],
+            )
+        )
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """Every other peer that is known, connected or not."""
+        return tuple(self._view(record) for record in self.directory)
+
+    def status(self) -> StatusView:
+        """This peer, its operations and rates."""
+        return StatusView(
+            peer_id=self.peer_id,
+            name=self.name,
+            instance=self.instance,
+            version=__version__,
+            games_dir=self._config.games,
+            listen=self.listen,
+            peers=len(self.directory.connected()),
+            games=len(self.library.games),
+            operations=tuple(operation.view() for operation in self.downloads.all()),
+            up_rate=self._up.measured(),
+            down_rate=self._down.measured(),
+            uptime_s=trio.current_time() - self._started_at,
+        )
+
+    def statistics(self) -> EndpointStatistics:
+        """Counters of the QUIC endpoint."""
+        return self._endpoint.statistics()
+
+    def bytes_sent(self) -> int:
+        """Bytes of games that this peer has served since it started."""
+        return self._up.total
+
+    async def execute(self, command: PeerCommand) -> object:
+        """Do what a front-end asks. Raises `LanspreadError`; cancelled, work begun goes on."""
+        await trio.lowlevel.checkpoint()
+        match command:
+            case GetStatus():
+                return self.status()
+            case ListGames():
+                return self.games()
+            case ListPeers():
+                return self.peers()
+            case GetGame():
+                return await self._detail(command.id)
+            case DownloadGame():
+                if command.files is not None:
+                    raise LanspreadError(
+                        Code.NOT_AVAILABLE, "a selection of files cannot be fetched yet", ""
+                    )
+                return OperationStarted(self.downloads.start(command.id, command.variant))
+            case CancelGame():
+                self.downloads.cancel(command.id)
+                return Done()
+            case ConnectPeer():
+                await self.dialer.connect(command.address)
+                return Done()
+            case Shutdown():
+                self.shutdown_requested.set()
+                return Done()
+            case _:
+                raise LanspreadError(Code.INTERNAL, f"{command.method} is not built", "")
+
+    async def publish_api(self, url: str) -> None:
+        """Say in the state folder where the local API listens; taken back when the peer ends."""
+        await self._seams.threads.run(self._state.write_api_json, url, self.instance)
+
+    # -- one game ---------------------------------------------------------------------------------
+
+    async def _detail(self, game_id: str) -> GameDetail:
+        view = next((v for v in self.games() if fold_id(v.id) == fold_id(game_id)), None)
+        if view is None:
+            raise LanspreadError(
+                Code.NOT_FOUND, f"there is no game {game_id!r}", "see `lanspread games`"
+            )
+        variants = group(self._offers(view.id))
+        chosen = choose(
+            variants, named=None, expected_version=self._catalog.expected_version(view.id)
+        )
+        local = self.library.games.get(fold_id(view.id))
+        if local is not None and view.local_version == view.eti_version:
+            files = local.manifest.files
+        else:
+            files = await self._remote_files(view.id, chosen)
+        left_out = {
+            offer.peer_id
+            for variant in variants
+            if variant is not chosen
+            for offer in variant.offers
+        } - set(chosen.peers if chosen is not None else ())
+        self.events.publish(
+            GameFiles(
+                id=view.id,
+                files=tuple({"path": entry.path, "size": entry.size} for entry in files),
+                left_out=tuple(sorted(left_out)),
+            )
+        )
+        return GameDetail(
+            game=view, files=files, variants=tuple(_variant_view(v) for v in variants)
+        )
+
+    async def _remote_files(self, game_id: str, chosen: Variant | None) -> tuple[FileEntry, ...]:
+        for offer in chosen.offers if chosen is not None else ():
+            session = self.sessions.get(offer.peer_id)
+            if session is None:
+                continue
+            with trio.move_on_after(_GET_GAME_TIMEOUT_S):
+                try:
+                    return (await fetch_manifest(session, game_id)).manifest.files
+                except SourceError as error:
+                    _log.info("no manifest from a source", peer=offer.peer_id, why=str(error))
+        return ()
+
+    # -- wiring: what the parts ask of one another ------------------------------------------------
+
+    def _offers(self, game_id: str) -> list[Offer]:
+        key = fold_id(game_id)
+        offers = []
+        for record in self.directory.connected():
+            summary = record.offers.get(key)
+            session = self.sessions.get(record.peer_id)
+            if summary is not None and session is not None:
+                host = session.connection.remote_address.host
+                offers.append(Offer(record.peer_id, host, summary))
+        return offers
+
+    def _operation_of(self, game_id: str) -> OperationView | None:
+        operation = self.downloads.get(game_id)
+        return operation.view() if operation is not None else None
+
+    def _summaries(self) -> list[GameSummary]:
+        games = sorted(self.library.games.values(), key=lambda game: game.id)
+        return [
+            local_summary(game, self._catalog, busy=self._is_busy(game.id))
+            for game in games[: limits.MAX_GAMES_PER_PEER]
+        ]
+
+    def _is_busy(self, game_id: str) -> bool:
+        return self.downloads.get(game_id) is not None or self._access.is_written(game_id)
+
+    async def _save_revision(self, epoch: bytes, rev: int) -> None:
+        await self._seams.threads.run(self._state.save_revision, epoch, rev)
+
+    async def _settle(self, game_id: str) -> None:
+        await self._publisher.refresh()
+
+    def _view(self, record: PeerRecord) -> PeerView:
+        session = self.sessions.get(record.peer_id)
+        seen = record.last_seen if session is None else session.connection.last_received
+        ago = None if seen is None else max(0.0, trio.current_time() - seen)
+        return peer_view(record, ago, self._seams.wall_clock.now())
+
+    def _body(self) -> m.HelloBody:
+        library = self._publisher.current
+        return m.HelloBody(
+            peer_id=self.peer_id,
+            instance=self._instance,
+            proto_ver=limits.PROTOCOL_VERSION,
+            listen_addrs=tuple(str(address) for address in self._advertised),
+            library_epoch=library.epoch,
+            library_rev=library.rev,
+            library_digest=library.digest,
+            features={"version": __version__},
+            name=self.name,
+        )
+
+    def _summary(self) -> m.LibrarySummary:
+        return self._publisher.current.summary(self.peer_id)
+
+    def _advertisement(self) -> Advertisement:
+        return Advertisement(
+            peer_id=self.peer_id,
+            proto_ver=limits.PROTOCOL_VERSION,
+            addresses=self._advertised,
+            library_rev=self._publisher.current.rev,
+            hostname=self.name,
+        )
+
+    def _warn(self, code: str, message: str, remedy: str) -> None:
+        _log.warning(message, code=code, remedy=remedy)
+        self.events.publish(Warning_(code=code, message=message, remedy=remedy))
+
+    # -- starting ---------------------------------------------------------------------------------
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Enter every part, outer to inner, so that the stack leaves them inner to outer."""
+        for warning in self._state.warnings:
+            self._warn(warning.code, warning.message, warning.remedy)
+        endpoint = self._endpoint = await self._open_endpoint(stack)
+        await self._open_library(stack)
+        self.sessions = await stack.enter_async_context(
+            open_sessions(
+                endpoint,
+                self._identity,
+                self.directory,
+                make_body=self._body,
+                make_summary=self._summary,
+                requests=Handlers(self._server().handlers(), lambda session, message: None),
+                publish=self.events.publish,
+                view=self._view,
+            )
+        )
+        await self._open_downloads(stack)
+        await self._publisher.refresh()
+        self._publisher.announce_by(self._announce)
+        nursery = await stack.enter_async_context(_cancelled_nursery())
+        nursery.start_soon(self._publisher.run)
+        self.dialer = await stack.enter_async_context(
+            open_dialer(
+                self.peer_id,
+                self.sessions,
+                self._seams.network,
+                random.Random(),
+                self.events.publish,
+                self._view,
+            )
+        )
+        nursery.start_soon(self.sessions.accept)
+        await self._open_discovery(stack)
+        for address in self._config.peers:
+            self.dialer.add_static(address)
+
+    async def _open_endpoint(self, stack: AsyncExitStack) -> Endpoint:
+        config, network = self._config, self._seams.network
+        listeners = await bind_listeners(network, config.listen, config.interfaces)
+        # The endpoint takes the sockets over; until it has, they are closed here.
+        stack.callback(listeners.close)
+        identity = TlsIdentity(self._identity.certificate, self._identity.private_key)
+        endpoint = await stack.enter_async_context(open_endpoint(listeners.sockets, identity))
+        local = await network.local_addresses()
+        self._advertised = advertised_addresses(endpoint.addresses, local)
+        dialable = dialable_addresses(endpoint.addresses, local)
+        self.listen = tuple(str(address) for address in dialable)
+        if listeners.picked:
+            self._warn(
+                "port_taken",
+                f"port {limits.DEFAULT_PORT} is taken; listening on {self.listen[0]}",
+                "peers find it by mDNS; others need this port",
+            )
+        return endpoint
+
+    async def _open_library(self, stack: AsyncExitStack) -> None:
+        seams, config = self._seams, self._config
+        index = await seams.threads.run(seams.open_index, config.state, config.games)
+        stack.callback(index.close)
+        self.library = await stack.enter_async_context(
+            open_library(
+                seams.files,
+                config.games,
+                threads=seams.threads,
+                index=index,
+                watcher=seams.watcher,
+                catalog=self._catalog,
+                block_bytes=config.block_bytes,
+                on_change=lambda ids: self._publisher.touch(),
+                on_warning=self._warn,
+            )
+        )
+
+    def _server(self) -> Server:
+        return Server(
+            self.peer_id,
+            self.library,
+            lambda: self._publisher.current,
+            self._access,
+            self._seams.threads,
+            self._up,
+            allows=self._catalog.allows,
+            block_bytes=self._config.block_bytes,
+        )
+
+    async def _open_downloads(self, stack: AsyncExitStack) -> None:
+        context = DownloadContext(
+            sessions=self.sessions,
+            threads=self._seams.threads,
+            down=self._down,
+            publish=self.events.publish,
+            offers=self._offers,
+        )
+        rules = DownloadRules(
+            expected_version=self._catalog.expected_version,
+            allows=self._catalog.allows,
+            settle=self._settle,
+            operations_changed=lambda game_id: self._publisher.touch(),
+        )
+        self.downloads = await stack.enter_async_context(
+            open_downloads(context, self.library, self._access, rules)
+        )
+
+    async def _open_discovery(self, stack: AsyncExitStack) -> None:
+        if self._seams.discovery is None or not self._config.mdns:
+            return
+        discovery = await stack.enter_async_context(
+            self._seams.discovery.open(self._advertisement())
+        )
+        nursery = await stack.enter_async_context(_cancelled_nursery())
+        nursery.start_soon(follow_discovery, discovery, self.dialer)
+        nursery.start_soon(self._advertise, discovery)
+
+    async def _advertise(self, discovery: DiscoverySession) -> None:
+        """Keep the record's revision true."""
+        advertised = self._publisher.current.rev
+        while True:
+            changed = self._publisher.changed.next()
+            if self._publisher.current.rev != advertised:
+                advertised = self._publisher.current.rev
+                await discovery.update(self._advertisement())
+            else:
+                await changed.wait()
+
+    def _announce(self) -> None:
+        self.sessions.announce()
+
+
+@asynccontextmanager
+async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery whose tasks are cancelled when the block is left."""
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+def _variant_view(variant: Variant) -> VariantView:
+    return VariantView(
+        version=variant.version,
+        manifest_hash=variant.manifest_hash.hex(),
+        content_hash=variant.content_hash.hex() if variant.content_hash is not None else None,
+        size=variant.size,
+        peers=variant.peers,
+    )
+
+
+@asynccontextmanager
+async def open_peer(config: Config, seams: Seams) -> AsyncIterator[Peer]:
+    """Run a peer until the block is left. Raises `StartError` where it cannot start.
+
+    Leaving, or cancelling, stops everything in order within `limits.SHUTDOWN_S`: what is being
+    downloaded stays, verified, without a sentinel; peers hear a goodbye; no task, thread, socket
+    or lock is left behind.
+    """
+    if config.trust is not Trust.OPEN:
+        raise StartError(f"--trust {config.trust} is not built yet; use open", usage=True)
+    catalog = await seams.threads.run(load_catalog, config.catalog)
+    state = await seams.threads.run(
+        lambda: open_state(
+            config.state,
+            config.games,
+            new_identity=config.new_identity,
+            new_token=config.new_token,
+        )
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(state.close)
+        peer = Peer(config, seams, state, catalog)
+        await peer._start(stack)
+        yield peer

@@ -1,0 +1,82 @@
+"""The real seams: threads, clocks, and the machine's network, discovery and file system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal, TypeVar, TypeVarTuple
+
+import trio
+
+from lanspread.config import Config
+from lanspread.fs.disk import DiskFileSystem
+from lanspread.fs.index import open_index
+from lanspread.fs.watch import DiskWatcher
+from lanspread.seams import Seams
+from lanspread.transport.mdns import MdnsDiscovery
+from lanspread.transport.udp import UdpNetwork
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_DISK_THREADS = 8
+# Hashing takes whole cores; more threads than this would take them from the transfer.
+_HASH_THREADS = 2
+_DISCOVERY_THREADS = 4
+
+
+class RealThreads:
+    """`Threads` over trio's worker threads, with a limit per pool."""
+
+    def __init__(self) -> None:
+        self._limiters = {
+            "disk": trio.CapacityLimiter(_DISK_THREADS),
+            "hash": trio.CapacityLimiter(_HASH_THREADS),
+            "discovery": trio.CapacityLimiter(_DISCOVERY_THREADS),
+        }
+
+    async def run(
+        self,
+        call: Callable[[*Ts], T],
+        *args: *Ts,
+        pool: Literal["disk", "hash", "discovery"] = "disk",
+    ) -> T:
+        # Never abandoned: a write that began is finished, and its result is not lost.
+        return await trio.to_thread.run_sync(
+            call, *args, abandon_on_cancel=False, limiter=self._limiters[pool]
+        )
+
+
+class RealWallClock:
+    """`WallClock` of the machine."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class RealSuspendClock:
+    """`SuspendClock` of the machine: counts sleep on Linux; elsewhere the best there is."""
+
+    def __init__(self) -> None:
+        self._clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+    def now(self) -> float:
+        if self._clock is None:
+            return time.monotonic()
+        return time.clock_gettime(self._clock)
+
+
+def real_seams(config: Config) -> Seams:
+    """The seams of this machine, as `config` asks for them."""
+    threads = RealThreads()
+    return Seams(
+        network=UdpNetwork(threads),
+        discovery=MdnsDiscovery(threads, config.interfaces) if config.mdns else None,
+        files=DiskFileSystem(),
+        open_index=open_index,
+        watcher=DiskWatcher(),
+        threads=threads,
+        wall_clock=RealWallClock(),
+        suspend_clock=RealSuspendClock(),
+    )

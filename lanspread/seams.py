@@ -1,0 +1,338 @@
+"""The interfaces behind which sockets, discovery, files, the index, threads and clocks sit.
+
+Production code receives one `Seams` and never reaches around it; `lanspread.platform` holds the
+real ones, `lanspread.testing` the virtual ones. The bulk path's seam is
+`lanspread.transfer.source.ChunkSource`, because only transfers know it.
+Source: ARCHITECTURE.md, "Seams".
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import Literal, NamedTuple, Protocol, Self, TypeVar, TypeVarTuple
+
+import attrs
+import trio
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Address(NamedTuple):
+    """A UDP address. `host` is an IP literal; an IPv6 scope is part of it (`fe80::1%eth0`)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+# -- datagrams ------------------------------------------------------------------------------------
+
+
+class DatagramSocket(Protocol):
+    """One bound UDP socket."""
+
+    @property
+    def address(self) -> Address:
+        """Where it is bound; the port is never 0."""
+
+    def reaches(self, address: Address) -> bool:
+        """Whether a datagram to `address` can leave by this socket (family, loopback)."""
+
+    async def receive(self) -> list[tuple[bytes, Address]]:
+        """Wait for at least one datagram; return at most `limits.DATAGRAM_BATCH` that are there.
+
+        Raises `trio.ClosedResourceError` once closed. Cancellation loses nothing.
+        """
+
+    async def send(self, datagrams: Sequence[bytes], address: Address) -> None:
+        """Send all to one address, in order. What the network refuses is dropped, as UDP may."""
+
+    def close(self) -> None: ...
+
+
+class LocalAddress(NamedTuple):
+    """An address of this machine and the name of its interface."""
+
+    host: str
+    interface: str
+
+
+class Network(Protocol):
+    """Where datagram sockets come from."""
+
+    async def bind(self, address: Address) -> DatagramSocket:
+        """Bind one socket; port 0 picks a free one. Raises `OSError`."""
+
+    async def resolve(self, host: str, port: int) -> list[Address]:
+        """The addresses behind a name or an IP literal, best first. Raises `OSError`."""
+
+    async def local_addresses(self) -> list[LocalAddress]:
+        """Unicast addresses of this machine, loopback included."""
+
+
+# -- discovery ------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class Advertisement:
+    """What one peer says of itself by mDNS. All of it is a hint until a session proved it.
+
+    `library_rev` and `hostname` are absent where the trust mode hides them.
+    """
+
+    peer_id: str
+    proto_ver: int
+    addresses: tuple[Address, ...]
+    library_rev: int | None = None
+    hostname: str | None = None
+
+
+@attrs.frozen
+class Found:
+    """A record appeared or changed; values are bounded and cleaned, but unverified."""
+
+    advert: Advertisement
+
+
+@attrs.frozen
+class Gone:
+    """The record was withdrawn. A hint: sessions are not ended by it."""
+
+    peer_id: str
+
+
+class DiscoverySession(Protocol):
+    """An advertisement that stands, and the records of others."""
+
+    async def update(self, advert: Advertisement) -> None:
+        """Replace what is advertised."""
+
+    async def next_event(self) -> Found | Gone:
+        """Wait for the next record of another peer; one's own are left out."""
+
+
+class Discovery(Protocol):
+    """How peers hear of each other."""
+
+    def open(self, advert: Advertisement) -> AbstractAsyncContextManager[DiscoverySession]:
+        """Advertise and browse until the block is left; leaving withdraws the record."""
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+class Kind(enum.Enum):
+    """What a directory entry is; links are never followed to find out."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    OTHER = "other"
+
+
+@attrs.frozen
+class Entry:
+    """One name in a folder and its `lstat`.
+
+    `allocated` is what the file takes on the disk, in bytes, None where that is not known.
+    """
+
+    name: str
+    kind: Kind
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+    allocated: int | None = None
+
+
+class File(Protocol):
+    """An open regular file. Calls block: they run behind `Threads`."""
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end of the file."""
+
+    def write_at(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        """Write all of `data`."""
+
+    def truncate(self, size: int) -> None: ...
+
+    def sync(self) -> None:
+        """Data and size are on the disk when this returns."""
+
+    def entry(self) -> Entry: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Folder(Protocol):
+    """A folder held open. Names are relative to it, parts joined by `/`, `""` is itself.
+
+    No call follows a symbolic link below the folder (`OSError` with `ELOOP` or `ENOTDIR` instead),
+    and no name reaches outside it: that is what keeps a peer's paths inside a game. Calls block.
+    """
+
+    @property
+    def path(self) -> str:
+        """For messages and watching only; never joined to open something."""
+
+    def list(self, rel: str = "") -> list[Entry]: ...
+
+    def entry(self, rel: str = "") -> Entry: ...
+
+    def exists(self, rel: str) -> bool: ...
+
+    def folder(self, rel: str, *, follow: bool = False) -> Folder:
+        """Open a folder below; `follow` lets its last name be a symbolic link."""
+
+    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
+        """`write` needs the file to be there; `create` makes or keeps it, never truncates."""
+
+    def make_folder(self, rel: str) -> None:
+        """Make one folder; that it is there already is no error."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Replaces `target` if it is a file."""
+
+    def remove_file(self, rel: str) -> None: ...
+
+    def remove_folder(self, rel: str) -> None: ...
+
+    def sync_folder(self, rel: str = "") -> None:
+        """The names in this folder are on the disk when this returns."""
+
+    def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
+        """These files' bytes and these folders' names are on the disk when this returns."""
+
+    def free_bytes(self) -> int: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class FileSystem(Protocol):
+    """Where folders come from."""
+
+    def open_folder(self, path: str) -> Folder:
+        """Open a folder by its path in the system, following links. Raises `OSError`."""
+
+
+# -- index ----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class FileStamp:
+    """What must be unchanged for a file's cached digests to count."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class Index(Protocol):
+    """A disposable cache of digests, per games folder. Calls block."""
+
+    def load_digests(self, game_id: str, block_bytes: int) -> dict[FileStamp, tuple[bytes, ...]]:
+        """What is known of a game's files."""
+
+    def store_digests(
+        self, game_id: str, block_bytes: int, digests: dict[FileStamp, tuple[bytes, ...]]
+    ) -> None:
+        """Replace what is known of a game's files."""
+
+    def close(self) -> None: ...
+
+
+# -- watcher --------------------------------------------------------------------------------------
+
+
+class Watcher(Protocol):
+    """Hints that something below the games folder changed."""
+
+    def watch(
+        self, games: str
+    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[frozenset[str]]]:
+        """A channel of sets of folder names directly below `games` that may have changed.
+
+        Hints may be late, doubled or lost; a full channel drops the oldest knowledge into `{""}`,
+        which means "anything".
+        """
+
+
+# -- threads --------------------------------------------------------------------------------------
+
+
+class Threads(Protocol):
+    """The one place where work leaves the event loop."""
+
+    async def run(
+        self,
+        call: Callable[[*Ts], T],
+        *args: *Ts,
+        pool: Literal["disk", "hash", "discovery"] = "disk",
+    ) -> T:
+        """Run `call(*args)` in a thread of the pool and return its result.
+
+        Cancellation is seen before the thread starts and after it ended, never while it runs: a
+        write that began is finished.
+        """
+
+
+# -- clocks ---------------------------------------------------------------------------------------
+
+
+class WallClock(Protocol):
+    """The date, for people to read. Nothing is decided by it."""
+
+    def now(self) -> datetime:
+        """UTC, aware."""
+
+
+class SuspendClock(Protocol):
+    """A clock that goes on while the machine sleeps, unlike trio's on Linux."""
+
+    def now(self) -> float:
+        """Seconds since some start."""
+
+
+@attrs.frozen(kw_only=True)
+class Seams:
+    """Everything outside the process that a peer uses.
+
+    `open_index(state_folder, games_folder)` blocks; `discovery` is None where there is none
+    (`--no-mdns`).
+    """
+
+    network: Network
+    discovery: Discovery | None
+    files: FileSystem
+    open_index: Callable[[str, str], Index]
+    watcher: Watcher
+    threads: Threads
+    wall_clock: WallClock
+    suspend_clock: SuspendClock

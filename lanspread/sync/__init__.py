@@ -1,0 +1,1 @@
+"""What peers say to each other: handshake, libraries, the peer directory, sessions, dialing."""

@@ -1,0 +1,212 @@
+"""The peer directory: everything known of other peers, keyed by peer_id. Pure.
+
+Methods change the directory and return nothing that waits; what they are told of time comes in as
+`now` (trio time). Values from the network are bounded here once more, where they are kept.
+Source: ARCHITECTURE.md, "The peer directory".
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from lanspread import limits
+from lanspread.model import GameSummary, fold_id
+from lanspread.seams import Address
+from lanspread.views import PeerState
+
+
+@attrs.frozen
+class Position:
+    """Where a library stands."""
+
+    epoch: bytes
+    rev: int
+    digest: bytes
+
+
+@attrs.frozen
+class RemoteLibrary:
+    """A peer's library as it was last applied; `games` is keyed by folded id."""
+
+    position: Position
+    games: Mapping[str, GameSummary]
+
+
+@attrs.define
+class PeerRecord:
+    """One peer. `verified` addresses come from its own Hello, `hinted` ones from mDNS."""
+
+    peer_id: str
+    name: str = ""
+    state: PeerState = PeerState.DISCOVERED
+    verified: tuple[Address, ...] = ()
+    hinted: tuple[Address, ...] = ()
+    worked: Address | None = None
+    features: Mapping[str, object] = attrs.Factory(dict)
+    library: RemoteLibrary | None = None
+    announced: Position | None = None
+    hinted_rev: int | None = None
+    last_seen: float | None = None
+    proto_ver: int | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.state is PeerState.CONNECTED
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """In the order in which they are to be tried: what worked, what was proved, hints."""
+        known: Iterable[Address] = (
+            *((self.worked,) if self.worked else ()),
+            *self.verified,
+            *self.hinted,
+        )
+        return tuple(dict.fromkeys(known))[: limits.MAX_ADDRESSES_PER_PEER]
+
+    @property
+    def offers(self) -> Mapping[str, GameSummary]:
+        """The games of a connected peer; a peer that is not connected offers nothing."""
+        return self.library.games if self.connected and self.library is not None else {}
+
+
+class DirectoryFull(Exception):
+    """A library does not fit any more."""
+
+
+class Directory:
+    """All peers but ourselves."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, PeerRecord] = {}
+
+    def __iter__(self) -> Iterator[PeerRecord]:
+        return iter(tuple(self._peers.values()))
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def get(self, peer_id: str) -> PeerRecord | None:
+        return self._peers.get(peer_id)
+
+    def connected(self) -> list[PeerRecord]:
+        return [peer for peer in self._peers.values() if peer.connected]
+
+    def hint(
+        self, peer_id: str, addresses: tuple[Address, ...], name: str | None, rev: int | None
+    ) -> PeerRecord | None:
+        """Take an mDNS record; None if there are too many unverified candidates already."""
+        record = self._peers.get(peer_id)
+        if record is None:
+            if not self._room_for_candidate():
+                return None
+            record = self._peers[peer_id] = PeerRecord(peer_id)
+        record.hinted = addresses[: limits.MAX_ADDRESSES_PER_PEER]
+        record.hinted_rev = rev
+        if not record.name and name:
+            record.name = clean_name(name)
+        if record.state is PeerState.LOST:
+            record.state = PeerState.DISCOVERED
+        return record
+
+    def greet(
+        self,
+        peer_id: str,
+        *,
+        name: str,
+        features: Mapping[str, object],
+        listen_addrs: tuple[Address, ...],
+        worked: Address | None,
+        proto_ver: int,
+        announced: Position | None,
+        now: float,
+    ) -> PeerRecord:
+        """Take what a peer said in a handshake that succeeded."""
+        record = self._peers.get(peer_id)
+        if record is None:
+            self._make_room()
+            record = self._peers[peer_id] = PeerRecord(peer_id)
+        record.name = clean_name(name) or peer_id[:8]
+        record.features = features
+        record.verified = listen_addrs[: limits.MAX_ADDRESSES_PER_PEER]
+        if worked is not None:
+            record.worked = worked
+        elif record.worked not in record.verified:
+            record.worked = None
+        record.proto_ver = proto_ver
+        record.state = PeerState.CONNECTED
+        record.announced = announced
+        record.last_seen = now
+        return record
+
+    def set_state(self, peer_id: str, state: PeerState, now: float | None = None) -> bool:
+        """Whether that changed anything."""
+        record = self._peers.get(peer_id)
+        if record is None or record.state is state:
+            return False
+        record.state = state
+        if now is not None:
+            record.last_seen = now
+        return True
+
+    def apply(self, peer_id: str, library: RemoteLibrary) -> tuple[str, ...]:
+        """Replace the view of a peer's library; returns the ids of the games that differ.
+
+        Raises `DirectoryFull` if all views together would hold too many games.
+        """
+        record = self._peers[peer_id]
+        self._make_room_for_games(record, len(library.games))
+        before = record.library.games if record.library is not None else {}
+        record.library = library
+        after = library.games
+        changed = {
+            game.id
+            for key, game in (*before.items(), *after.items())
+            if before.get(key) != after.get(key)
+        }
+        return tuple(sorted(changed))
+
+    def forget(self, peer_id: str) -> None:
+        self._peers.pop(peer_id, None)
+
+    def _make_room_for_games(self, keep: PeerRecord, coming: int) -> None:
+        others = [peer for peer in self._peers.values() if peer is not keep and peer.library]
+        total = coming + sum(len(peer.library.games) for peer in others if peer.library)
+        for peer in others:
+            if total <= limits.MAX_REMOTE_GAMES:
+                return
+            if not peer.connected and peer.library is not None:
+                total -= len(peer.library.games)
+                peer.library = None
+        if total > limits.MAX_REMOTE_GAMES:
+            raise DirectoryFull("the peers together announce too many games")
+
+    def _make_room(self) -> None:
+        """Forget the peer that has been lost for longest, if there are too many."""
+        if len(self._peers) < limits.MAX_KNOWN_PEERS:
+            return
+        gone = [peer for peer in self._peers.values() if not peer.connected]
+        if gone:
+            del self._peers[min(gone, key=lambda peer: peer.last_seen or 0.0).peer_id]
+
+    def _room_for_candidate(self) -> bool:
+        unverified = [p for p in self._peers.values() if p.last_seen is None]
+        return len(unverified) < limits.MAX_CANDIDATES
+
+
+def remote_library(position: Position, games: Iterable[GameSummary]) -> RemoteLibrary:
+    """A library from its summaries; of IDs that fold to one, the first by its bytes counts."""
+    folded: dict[str, GameSummary] = {}
+    for game in sorted(games, key=lambda game: game.id.encode()):
+        folded.setdefault(fold_id(game.id), game)
+    return RemoteLibrary(position, folded)
+
+
+def clean_name(name_untrusted: str) -> str:
+    """A name fit for terminals and pages: printable, one line, bounded."""
+    kept = "".join(
+        char for char in name_untrusted if char == " " or unicodedata.category(char)[0] not in "CZ"
+    )
+    return kept.strip()[: limits.MAX_NAME_CHARS]

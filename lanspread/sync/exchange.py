@@ -1,0 +1,199 @@
+"""One request and its answer, each on a stream of its own: the asking and the answering side.
+
+Source: docs/protocol.md, "Requests".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Generic, TypeVar
+
+import trio
+
+from lanspread import limits
+from lanspread.sync import codec
+from lanspread.sync import messages as m
+from lanspread.sync.errors import (
+    PeerMisbehaved,
+    RequestRefused,
+    RequestReset,
+    SessionLost,
+)
+from lanspread.sync.handshake import describe_close
+from lanspread.transport import (
+    Connection,
+    ConnectionLost,
+    Stream,
+    StreamReset,
+    StreamStopped,
+    TransportError,
+)
+from lanspread.transport.framing import FrameError, FrameReader, frame
+
+M = TypeVar("M", bound=m.Message)
+P = TypeVar("P", bound=m.Page)
+
+
+@contextmanager
+def transport_errors() -> Iterator[None]:
+    """Turn what the transport and the codec raise into the errors of a session."""
+    try:
+        yield
+    except ConnectionLost as error:
+        raise SessionLost(describe_close(error.info)) from error
+    except StreamReset as error:
+        raise RequestReset(error.code) from error
+    except StreamStopped as error:
+        raise RequestReset(error.code) from error
+    except (FrameError, codec.MessageError) as error:
+        raise PeerMisbehaved(str(error)) from error
+    except (TransportError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        raise SessionLost(str(error) or type(error).__name__) from error
+
+
+class Exchange:
+    """The asking side of one request. Errors: the tree of `lanspread.sync.errors`."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._reader = FrameReader(stream)
+        self.done = False
+
+    async def answer(self, kind: type[M]) -> M:
+        """The next message; raises `RequestRefused` for an `Error` answer."""
+        with transport_errors():
+            payload = await self._reader.frame()
+            if payload is None:
+                raise PeerMisbehaved("the answer ended before it was complete")
+            message = codec.decode(payload)
+        if isinstance(message, m.Error):
+            self.done = True
+            raise RequestRefused(message.code, message.message)
+        if not isinstance(message, kind):
+            name = message.type if isinstance(message, codec.Unknown) else type(message).__name__
+            raise PeerMisbehaved(f"asked for {kind.__name__}, answered with {name}")
+        return message
+
+    async def ask_page(self, page: int) -> None:
+        """Ask for the next page of this answer."""
+        with transport_errors():
+            await self._stream.send_all(frame(codec.encode(m.NextPage(page=page))))
+
+    async def finish_asking(self) -> None:
+        """Say that nothing more will be asked on this stream."""
+        with transport_errors():
+            try:
+                await self._stream.send_eof()
+            except StreamStopped:
+                # The other side has answered all and stopped reading before we said so.
+                return
+
+    async def raw(self, max_bytes: int) -> bytes:
+        """Raw bytes behind a response header; `b""` at the end."""
+        with transport_errors():
+            return await self._reader.raw(max_bytes)
+
+
+@asynccontextmanager
+async def open_exchange(
+    connection: Connection, request: m.Message, *, paged: bool = False
+) -> AsyncIterator[Exchange]:
+    """Send a request on a fresh stream. Leaving the block early, or a cancel, resets the stream."""
+    with transport_errors():
+        stream = await connection.open_stream()
+    exchange = Exchange(stream)
+    try:
+        with transport_errors():
+            await stream.send_all(frame(codec.encode(request)))
+            if not paged:
+                await stream.send_eof()
+        yield exchange
+        exchange.done = True
+    finally:
+        if not exchange.done:
+            stream.stop(m.RESET_CANCELLED)
+            stream.reset(m.RESET_CANCELLED)
+        await trio.aclose_forcefully(stream)
+
+
+class PageReader(Generic[P]):
+    """The pages of an answer, each asked for once the one before was taken.
+
+    Not an async generator: one that is left early would wait for the garbage collector.
+    """
+
+    def __init__(self, exchange: Exchange, kind: type[P]) -> None:
+        self._exchange = exchange
+        self._kind = kind
+        self._number = 0
+        self._more = True
+
+    async def next(self) -> P | None:
+        """The next page, None behind the last.
+
+        Raises what `Exchange.answer` raises, and `PeerMisbehaved` for a page out of order.
+        """
+        if not self._more:
+            return None
+        if self._number > 0:
+            await self._exchange.ask_page(self._number)
+        page = await self._exchange.answer(self._kind)
+        if page.page != self._number:
+            raise PeerMisbehaved("a page came out of order")
+        self._number += 1
+        self._more = page.more
+        if not self._more:
+            await self._exchange.finish_asking()
+        return page
+
+
+class Responder:
+    """The answering side of one request."""
+
+    def __init__(self, stream: Stream, reader: FrameReader) -> None:
+        self._stream = stream
+        self._reader = reader
+        self.begun = False
+
+    async def send(self, message: m.Message) -> None:
+        """Send one message of the answer, giving up when the other side takes nothing."""
+        self.begun = True
+        await self.send_raw(frame(codec.encode(message)))
+
+    async def send_raw(self, data: bytes | bytearray | memoryview) -> None:
+        """Send raw bytes behind a header. Raises `RequestReset` after a long silence."""
+        with transport_errors():
+            with trio.move_on_after(limits.SEND_SILENCE_S) as scope:
+                await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            raise RequestReset(m.RESET_CANCELLED)
+
+    async def send_pages(self, pages: Sequence[m.Message]) -> None:
+        """Send the first page, then each next one as it is asked for."""
+        for number, page in enumerate(pages):
+            if number > 0 and not await self._asked_for(number):
+                return
+            await self.send(page)
+
+    async def _asked_for(self, number: int) -> bool:
+        with transport_errors():
+            with trio.move_on_after(limits.SEND_SILENCE_S):
+                payload = await self._reader.frame()
+                if payload is None:
+                    return False
+                message = codec.decode(payload)
+                if not isinstance(message, m.NextPage) or message.page != number:
+                    raise PeerMisbehaved("asked for another page than the next one")
+                return True
+        return False
+
+    async def refuse(self, code: str, message: str = "") -> None:
+        """Answer with an `Error`, or reset the stream if the answer has begun."""
+        if self.begun:
+            self.reset(m.RESET_CHANGED if code == m.ERROR_CHANGED else m.RESET_CANCELLED)
+        else:
+            await self.send(m.Error(code=code, message=message[:512]))
+
+    def reset(self, code: int) -> None:
+        self._stream.reset(code)

@@ -1,0 +1,265 @@
+"""A session: one greeted connection to one peer, and every task that belongs to it.
+
+`run` owns the nursery: control reader, outbox, idle ping, and one task per request that the peer
+makes. When it returns, nothing of the session is left. Source: ARCHITECTURE.md, "Sessions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import structlog
+import trio
+
+from lanspread import limits
+from lanspread.sync import codec
+from lanspread.sync import messages as m
+from lanspread.sync.arbiter import Link
+from lanspread.sync.credit import Credit
+from lanspread.sync.errors import PeerMisbehaved, RequestReset, SessionLost, SyncError
+from lanspread.sync.exchange import Exchange, Responder, open_exchange, transport_errors
+from lanspread.sync.handshake import Greeted, describe_close
+from lanspread.transport import CloseInfo, Connection, ConnectionLost, Stream
+from lanspread.transport.framing import FrameReader, frame
+
+_log = structlog.get_logger(__name__)
+
+# (session, request, responder): answers one request of a peer.
+Handler = Callable[["Session", Any, Responder], Awaitable[None]]
+# (session, message): takes note of one control message; must not block.
+ControlHook = Callable[["Session", m.Message], None]
+
+
+@attrs.frozen
+class Handlers:
+    """What a session does with what its peer sends."""
+
+    requests: Mapping[type[m.Message], Handler]
+    control: ControlHook
+
+
+class Session:
+    """One peer, greeted. Made by `lanspread.sync.sessions`, which also runs it."""
+
+    def __init__(
+        self, connection: Connection, greeted: Greeted, our_peer_id: str, handlers: Handlers
+    ) -> None:
+        body = greeted.body
+        self.connection = connection
+        self.peer_id = body.peer_id
+        self.body = body
+        self.link = Link(
+            body.instance,
+            our_peer_id if connection.is_dialer else body.peer_id,
+            trio.current_time(),
+        )
+        self.ended: CloseInfo | None = None
+        self._our_peer_id = our_peer_id
+        self._control = greeted
+        self._handlers = handlers
+        self._credit = Credit(limits.MAX_IN_FLIGHT_BYTES)
+        self._began_waiting = trio.Event()
+        self._outbox_in, self._outbox_out = trio.open_memory_channel[m.Message](limits.OUTBOX)
+
+    def __repr__(self) -> str:
+        return f"<Session with {self.peer_id} via {self.connection.remote_address}>"
+
+    @property
+    def alive(self) -> bool:
+        return self.connection.closed is None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether answers of the peer are being waited for."""
+        return self._credit.in_use > 0
+
+    def send(self, message: m.Message) -> None:
+        """Put a control message into the outbox. A full outbox ends the session: it is stuck."""
+        try:
+            self._outbox_in.send_nowait(message)
+        except trio.WouldBlock:
+            self.close(m.CLOSE_STALE, "the other side does not read")
+        except trio.BrokenResourceError:
+            pass
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the session; its tasks see it at their next step."""
+        self.connection.close(code, reason)
+
+    @asynccontextmanager
+    async def request(
+        self, message: m.Message, *, asked_bytes: int, paged: bool = False
+    ) -> AsyncIterator[Exchange]:
+        """Make a request that asks for `asked_bytes`; waits while too much is asked for already.
+
+        Raises the errors of `lanspread.sync.errors`. Leaving early resets the stream. Misbehaviour
+        of the other side inside the block ends the session.
+        """
+        self._began_waiting.set()
+        try:
+            async with (
+                self._credit.take(asked_bytes),
+                open_exchange(self.connection, message, paged=paged) as exchange,
+            ):
+                yield exchange
+        except PeerMisbehaved as error:
+            self.close(m.CLOSE_PROTOCOL_ERROR, str(error)[:200])
+            raise
+
+    # -- tasks ------------------------------------------------------------------------------------
+
+    async def run(self) -> CloseInfo:
+        """Serve the session until its connection ends, and say how it ended."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._guarded, self._read_control)
+            nursery.start_soon(self._guarded, self._write_outbox)
+            nursery.start_soon(self._guarded, self._keep_alive)
+            nursery.start_soon(self._guarded, self._accept_requests)
+            self.ended = await self.connection.wait_closed()
+            nursery.cancel_scope.cancel()
+        self._outbox_out.close()
+        assert self.ended is not None
+        return self.ended
+
+    async def say_goodbye(self) -> None:
+        """Tell the peer that we leave, then close. Run under the caller's deadline."""
+        try:
+            with transport_errors():
+                goodbye = m.Goodbye(peer_id=self._our_peer_id)
+                await self._control.stream.send_all(frame(codec.encode(goodbye)))
+        except (SyncError, trio.BusyResourceError):
+            pass
+        self.close(m.CLOSE_GOODBYE, "goodbye")
+
+    async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task of the session; its failure ends the connection, never the process."""
+        try:
+            await task()
+        except PeerMisbehaved as error:
+            _log.warning("peer misbehaved", peer=self.peer_id, why=str(error))
+            self.close(m.CLOSE_PROTOCOL_ERROR, str(error)[:200])
+        except RequestReset:
+            self.close(m.CLOSE_PROTOCOL_ERROR, "the control stream was reset")
+        except SessionLost:
+            pass
+
+    async def _read_control(self) -> None:
+        while True:
+            with transport_errors():
+                payload = await self._control.reader.frame()
+                if payload is None:
+                    raise PeerMisbehaved("the control stream ended")
+                message = codec.decode(payload)
+            match message:
+                case codec.Unknown():
+                    continue
+                case m.Ping():
+                    self.send(m.Pong())
+                case m.Pong():
+                    continue
+                case m.Goodbye():
+                    self.close(m.CLOSE_GOODBYE, "goodbye")
+                    return
+                case m.LibrarySummary() | m.LibraryDelta():
+                    if message.peer_id != self.peer_id:
+                        raise PeerMisbehaved("a library message about somebody else")
+                    self._handlers.control(self, message)
+                case _:
+                    raise PeerMisbehaved(
+                        f"{type(message).__name__} does not belong on the control stream"
+                    )
+
+    async def _write_outbox(self) -> None:
+        async for message in self._outbox_out:
+            with transport_errors():
+                await self._control.stream.send_all(frame(codec.encode(message)))
+
+    async def _keep_alive(self) -> None:
+        pinged = 0.0
+        while True:
+            now = trio.current_time()
+            heard = self.connection.last_received
+            if now - heard >= limits.STALE_TIMEOUT_S:
+                self.close(m.CLOSE_STALE, "nothing was heard for too long")
+                return
+            pause = limits.WAITING_PING_S if self.waiting else limits.IDLE_PING_S
+            due = max(heard, pinged) + pause
+            if now >= due:
+                self.send(m.Ping())
+                pinged = now
+                due = now + pause
+            began = self._began_waiting
+            with trio.move_on_at(min(due, heard + limits.STALE_TIMEOUT_S)):
+                await began.wait()
+            # Answers may have been waited for all along: look again in any case.
+            self._began_waiting = trio.Event()
+
+    async def _accept_requests(self) -> None:
+        slots = trio.CapacityLimiter(limits.MAX_SERVED_REQUESTS)
+        async with trio.open_nursery() as nursery:
+            while True:
+                token = object()
+                await slots.acquire_on_behalf_of(token)
+                try:
+                    stream = await self.connection.accept_stream()
+                except ConnectionLost:
+                    return
+                nursery.start_soon(self._serve, stream, slots, token)
+
+    async def _serve(self, stream: Stream, slots: trio.CapacityLimiter, token: object) -> None:
+        complete = False
+        try:
+            await self._guarded(partial(self._answer, stream))
+            complete = True
+        finally:
+            slots.release_on_behalf_of(token)
+            if not complete:
+                # Cut short, an answer must not look as if it had ended.
+                stream.reset(m.RESET_CANCELLED)
+            await trio.aclose_forcefully(stream)
+
+    async def _answer(self, stream: Stream) -> None:
+        reader = FrameReader(stream)
+        responder = Responder(stream, reader)
+        try:
+            request = await self._read_request(reader)
+            if request is None:
+                stream.reset(m.RESET_CANCELLED)
+                return
+            handler: Handler | None = None
+            if isinstance(request, m.Message):
+                handler = self._handlers.requests.get(type(request))
+            if handler is None:
+                await responder.refuse(m.ERROR_UNSUPPORTED)
+            else:
+                await handler(self, request, responder)
+            with transport_errors():
+                await stream.send_eof()
+        except RequestReset:
+            # The asker lost interest, or took nothing for too long: only this request ends.
+            stream.reset(m.RESET_CANCELLED)
+        except SyncError:
+            raise
+        except Exception:
+            # A fault of ours in answering one request must not end the others.
+            _log.exception("a request failed", peer=self.peer_id)
+            stream.reset(m.RESET_BUSY)
+
+    async def _read_request(self, reader: FrameReader) -> m.Message | codec.Unknown | None:
+        with transport_errors():
+            with trio.move_on_after(limits.REQUEST_ARRIVAL_S):
+                payload = await reader.frame()
+                if payload is not None:
+                    return codec.decode(payload)
+        return None
+
+
+def why_ended(info: CloseInfo) -> str:
+    """The `reason` of `peer.lost`."""
+    if info.by == "peer" and info.application and info.code == m.CLOSE_GOODBYE:
+        return "goodbye"
+    return describe_close(info)

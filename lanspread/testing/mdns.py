@@ -1,0 +1,159 @@
+"""Virtual mDNS: records reach the other hosts after a delay, and are no proof of life.
+
+Like the real thing, a host that vanishes withdraws nothing, and a record that was not heard while
+the network was split is heard once it is whole again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from lanspread.seams import Advertisement, Found, Gone
+
+if TYPE_CHECKING:
+    from lanspread.testing.lan import VirtualHost, VirtualLan
+
+
+@attrs.define(eq=False)
+class _Record:
+    """One advertisement. `orphaned`: its host was switched off, so nobody answers for it."""
+
+    host: VirtualHost
+    advert: Advertisement
+    orphaned: bool = False
+
+
+class VirtualDiscoverySession:
+    """`DiscoverySession` of one peer."""
+
+    def __init__(self, multicast: VirtualMulticast, record: _Record) -> None:
+        self._multicast = multicast
+        self._record = record
+        # Last event per record: a reader that stands still costs one entry a record, not a queue.
+        self._events: dict[_Record, Found | Gone] = {}
+        self._known: dict[_Record, Advertisement] = {}
+        self._ready = trio.Event()
+
+    @property
+    def host(self) -> VirtualHost:
+        return self._record.host
+
+    @property
+    def orphaned(self) -> bool:
+        return self._record.orphaned
+
+    async def update(self, advert: Advertisement) -> None:
+        await trio.lowlevel.checkpoint()
+        self._record.advert = advert
+        self._multicast.announce(self._record)
+
+    async def next_event(self) -> Found | Gone:
+        await trio.lowlevel.checkpoint()
+        while not self._events:
+            self._ready = trio.Event()
+            await self._ready.wait()
+        return self._events.pop(next(iter(self._events)))
+
+    def hear(self, record: _Record) -> None:
+        """The record as it is now reached this host."""
+        if record is self._record or self._known.get(record) == record.advert:
+            return
+        self._known[record] = record.advert
+        self._put(record, Found(record.advert))
+
+    def hear_goodbye(self, record: _Record) -> None:
+        advert = self._known.pop(record, None)
+        if advert is not None:
+            self._put(record, Gone(advert.peer_id))
+
+    def _put(self, record: _Record, event: Found | Gone) -> None:
+        self._events.pop(record, None)
+        self._events[record] = event
+        self._ready.set()
+
+
+class VirtualMulticast:
+    """The multicast group of a virtual LAN: who advertises, who listens."""
+
+    def __init__(self, lan: VirtualLan, delay_s: float = 0.1) -> None:
+        self.delay_s = delay_s
+        self._lan = lan
+        self._records: list[_Record] = []
+        self._sessions: list[VirtualDiscoverySession] = []
+
+    def join(self, record: _Record) -> VirtualDiscoverySession:
+        session = VirtualDiscoverySession(self, record)
+        self._records.append(record)
+        self._sessions.append(session)
+        self.announce(record)
+        self.refresh()
+        return session
+
+    def leave(self, session: VirtualDiscoverySession, record: _Record) -> None:
+        if session in self._sessions:
+            self._sessions.remove(session)
+        if record in self._records:
+            self._records.remove(record)
+        if record.orphaned:
+            return
+        for other in self._sessions:
+            if self._lan.reachable(record.host, other.host):
+                self._later(functools.partial(self._goodbye, other, record))
+
+    def announce(self, record: _Record) -> None:
+        """Tell everyone about one record, after the delay."""
+        for session in self._sessions:
+            self._later(functools.partial(self._tell, session, record))
+
+    def refresh(self) -> None:
+        """Tell everyone about everything, as queries do sooner or later."""
+        for record in self._records:
+            self.announce(record)
+
+    def forget_host(self, host: VirtualHost) -> None:
+        """The host is off: nobody answers for its records and it hears nothing more."""
+        for record in self._records:
+            if record.host is host:
+                record.orphaned = True
+        self._sessions = [session for session in self._sessions if session.host is not host]
+
+    def _tell(self, session: VirtualDiscoverySession, record: _Record) -> None:
+        heard = (
+            session in self._sessions
+            and record in self._records
+            and not record.orphaned
+            and self._lan.reachable(record.host, session.host)
+        )
+        if heard:
+            session.hear(record)
+
+    def _goodbye(self, session: VirtualDiscoverySession, record: _Record) -> None:
+        if session in self._sessions and self._lan.reachable(record.host, session.host):
+            session.hear_goodbye(record)
+
+    def _later(self, call: functools.partial[None]) -> None:
+        self._lan.call_at(trio.current_time() + self.delay_s, call)
+
+
+class VirtualMdns:
+    """`Discovery` of one virtual host."""
+
+    def __init__(self, multicast: VirtualMulticast, host: VirtualHost) -> None:
+        self._multicast = multicast
+        self._host = host
+
+    @asynccontextmanager
+    async def open(self, advert: Advertisement) -> AsyncIterator[VirtualDiscoverySession]:
+        await trio.lowlevel.checkpoint()
+        record = _Record(self._host, advert)
+        session = self._multicast.join(record)
+        try:
+            yield session
+        finally:
+            self._multicast.leave(session, record)

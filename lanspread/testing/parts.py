@@ -1,0 +1,130 @@
+"""The seams that need no LAN: threads that run at once, an index in memory, watchers, clocks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeVar, TypeVarTuple
+
+import attrs
+import trio
+
+from lanspread.seams import FileStamp
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@attrs.define
+class InlineThreads:
+    """`Threads` that runs the call where it stands: trio's autojump clock does not see threads.
+
+    As with the real one, cancellation is seen before the call and never between call and result.
+    """
+
+    calls: int = 0
+
+    async def run(
+        self,
+        call: Callable[[*Ts], T],
+        *args: *Ts,
+        pool: Literal["disk", "hash", "discovery"] = "disk",
+    ) -> T:
+        await trio.lowlevel.checkpoint()
+        self.calls += 1
+        return call(*args)
+
+
+@attrs.define
+class MemoryIndex:
+    """`Index` that lives as long as its object."""
+
+    _digests: dict[tuple[str, int], dict[FileStamp, tuple[bytes, ...]]] = attrs.field(factory=dict)
+
+    def load_digests(self, game_id: str, block_bytes: int) -> dict[FileStamp, tuple[bytes, ...]]:
+        return dict(self._digests.get((game_id, block_bytes), {}))
+
+    def store_digests(
+        self, game_id: str, block_bytes: int, digests: dict[FileStamp, tuple[bytes, ...]]
+    ) -> None:
+        self._digests[game_id, block_bytes] = dict(digests)
+
+    def close(self) -> None:
+        """Nothing is held; what is known stays, as it would on a disk."""
+
+
+class ManualWatcher:
+    """`Watcher` that hints what the test tells it to."""
+
+    def __init__(self) -> None:
+        self._watches: list[tuple[_Hints, str]] = []
+
+    @asynccontextmanager
+    async def watch(self, games: str) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
+        await trio.lowlevel.checkpoint()
+        hints = _Hints()
+        self._watches.append((hints, games))
+        try:
+            yield hints.receive
+        finally:
+            self._watches.remove((hints, games))
+            hints.close()
+
+    def changed(self, *names: str, games: str | None = None) -> None:
+        """Hint that these folders may have changed, in one games folder or in all."""
+        for hints, folder in self._watches:
+            if games is None or games == folder:
+                hints.put(frozenset(names))
+
+
+class _Hints:
+    """A channel of one entry; what does not fit becomes "anything may have changed"."""
+
+    def __init__(self) -> None:
+        self._send, self.receive = trio.open_memory_channel[frozenset[str]](1)
+
+    def put(self, names: frozenset[str]) -> None:
+        try:
+            self._send.send_nowait(names)
+        except trio.WouldBlock:
+            self.receive.receive_nowait()
+            self._send.send_nowait(frozenset({""}))
+
+    def close(self) -> None:
+        self._send.close()
+        self.receive.close()
+
+
+class SilentWatcher(ManualWatcher):
+    """`Watcher` that never hints: the fallback scan has to find everything."""
+
+    def changed(self, *names: str, games: str | None = None) -> None:
+        """Nothing is told to anyone."""
+
+
+@attrs.define
+class VirtualWallClock:
+    """`WallClock` that starts on a fixed day and follows trio's clock."""
+
+    start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    _since: float | None = None
+
+    def now(self) -> datetime:
+        if self._since is None:
+            self._since = trio.current_time()
+        return self.start + timedelta(seconds=trio.current_time() - self._since)
+
+
+@attrs.define
+class VirtualSuspendClock:
+    """`SuspendClock` that follows trio's clock and jumps ahead when the machine "sleeps"."""
+
+    slept_s: float = 0.0
+
+    def now(self) -> float:
+        return trio.current_time() + self.slept_s
+
+    def sleep_machine(self, seconds: float) -> None:
+        """As if the machine had slept: trio's clock stood still, this one did not."""
+        self.slept_s += seconds

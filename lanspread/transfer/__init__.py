@@ -1,0 +1,1 @@
+"""Moving a game: variants, planning, scheduling, serving, verifying."""

@@ -1,0 +1,309 @@
+"""All downloads: starting, cancelling, and turning their ends into events.
+
+One task per download in the nursery of `open_downloads`; at most one operation per game.
+Source: ARCHITECTURE.md, "Downloading".
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import structlog
+import trio
+
+from lanspread import limits
+from lanspread.errors import Code, LanspreadError, causes
+from lanspread.events import (
+    DownloadBegin,
+    DownloadCancelled,
+    DownloadFailed,
+    DownloadFinished,
+    OperationEvent,
+)
+from lanspread.fs.errors import FolderNotEmpty, FsError, InTheWay, NoSpace, NotHere
+from lanspread.fs.library import Library
+from lanspread.fs.local_game import LocalGame
+from lanspread.fs.transaction import DownloadTransaction
+from lanspread.model import fold_id, version_key
+from lanspread.transfer.access import GameAccess, GameBusy
+from lanspread.transfer.download import Download, DownloadContext
+from lanspread.transfer.operation import Operation, new_operation_id
+from lanspread.transfer.reference import Reference
+from lanspread.transfer.variants import Variant, choose, group
+from lanspread.views import OperationKind
+
+_log = structlog.get_logger(__name__)
+
+
+class Downloads:
+    """The downloads of this peer. Made by `open_downloads`.
+
+    `settle(game_id)` is awaited before a terminal event, so that the state which the event
+    announces can be seen; `operations_changed` is called when a game's operation came or went.
+    """
+
+    def __init__(
+        self,
+        context: DownloadContext,
+        library: Library,
+        access: GameAccess,
+        nursery: trio.Nursery,
+        *,
+        expected_version: Callable[[str], str | None],
+        allows: Callable[[str], bool],
+        settle: Callable[[str], Awaitable[None]],
+        operations_changed: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._library = library
+        self._access = access
+        self._nursery = nursery
+        self._expected_version = expected_version
+        self._allows = allows
+        self._settle = settle
+        self._operations_changed = operations_changed
+        self._running: dict[str, Operation] = {}
+
+    def get(self, game_id: str) -> Operation | None:
+        """The operation on a game, if one is active."""
+        return self._running.get(fold_id(game_id))
+
+    def all(self) -> list[Operation]:
+        return list(self._running.values())
+
+    def start(self, game_id: str, variant: str | None) -> str:
+        """Begin, or join, the download of a game; returns the operation's id.
+
+        A game that is current already finishes at once, with nothing fetched. Raises
+        `LanspreadError` where it is clear at once that nothing can be fetched.
+        """
+        running = self.get(game_id)
+        if running is not None:
+            return running.id
+        if not self._allows(game_id):
+            raise LanspreadError(
+                Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"
+            )
+        local = self._library.games.get(fold_id(game_id))
+        variants = group(self._context.offers(game_id))
+        chosen = choose(variants, named=variant, expected_version=self._expected_version(game_id))
+        current = local is not None and _is_current(local, chosen, variant)
+        if chosen is None and not current:
+            raise _nothing_offered(game_id, variants, variant)
+        # The folder that is there gives the name; a new one takes that of the offer.
+        name = local.id if local is not None else _offered_id(chosen, game_id)
+        offered = chosen.offers[0].summary if chosen is not None else None
+        operation = Operation(new_operation_id(), name, OperationKind.DOWNLOAD, offered)
+        self._running[fold_id(name)] = operation
+        self._operations_changed(name)
+        self._nursery.start_soon(self._run, operation, None if current else chosen, local)
+        return operation.id
+
+    def cancel(self, game_id: str) -> None:
+        """Cancel the game's download. Raises `LanspreadError` if there is none."""
+        operation = self.get(game_id)
+        if operation is None:
+            raise LanspreadError(
+                Code.NOT_FOUND, f"nothing is being done with {game_id}", "see `lanspread status`"
+            )
+        operation.cancel()
+
+    # -- one download -----------------------------------------------------------------------------
+
+    async def _run(
+        self, operation: Operation, variant: Variant | None, local: LocalGame | None
+    ) -> None:
+        began = trio.current_time()
+        end: OperationEvent | None = None
+        try:
+            with operation.scope:
+                if variant is None:
+                    assert local is not None
+                    end = self._already_there(operation, local)
+                else:
+                    end = await self._download(operation, variant, began)
+        except* Exception as group_:
+            found = causes(group_)
+            for other in found[1:]:
+                _log.warning("another error ended the same download", why=str(other))
+            end = _failure(operation, found[0])
+        finally:
+            # Not awaited: the state is consistent here also when everything is being cancelled.
+            del self._running[fold_id(operation.game_id)]
+            self._operations_changed(operation.game_id)
+        if operation.scope.cancelled_caught:
+            end = DownloadCancelled(operation_id=operation.id, id=operation.game_id)
+        await self._settle(operation.game_id)
+        if end is not None:
+            self._context.publish(end)
+
+    def _already_there(self, operation: Operation, local: LocalGame) -> OperationEvent:
+        self._context.publish(
+            DownloadBegin(
+                operation_id=operation.id,
+                id=operation.game_id,
+                version=local.version,
+                total_bytes=0,
+                sources=(),
+            )
+        )
+        return DownloadFinished(
+            operation_id=operation.id,
+            id=operation.game_id,
+            version=local.version,
+            bytes_fetched=0,
+            seconds=0.0,
+        )
+
+    async def _download(
+        self, operation: Operation, variant: Variant, began: float
+    ) -> OperationEvent:
+        game_id = operation.game_id
+        download = Download(self._context, operation, variant)
+        reference = await download.find_reference()
+        with self._library.hold(game_id):
+            async with self._access.writing(game_id):
+                try:
+                    await self._transact(download, game_id, reference)
+                finally:
+                    self._library.request_walk(game_id)
+            with trio.CancelScope(deadline=trio.current_time() + limits.SETTLE_S, shield=True):
+                # Committed: a cancel that comes now must not hide the game until the next scan.
+                await self._library.rescan(game_id)
+        return DownloadFinished(
+            operation_id=operation.id,
+            id=game_id,
+            version=reference.version,
+            bytes_fetched=download.bytes_fetched,
+            seconds=trio.current_time() - began,
+        )
+
+    async def _transact(self, download: Download, game_id: str, reference: Reference) -> None:
+        run = self._context.threads.run
+        folder = await run(self._library.make_game, game_id)
+        transaction = DownloadTransaction(folder, reference.manifest, reference.block_bytes)
+        try:
+            await run(transaction.check)
+            while await run(transaction.begin_some):
+                pass
+            sentinel = await download.fetch(reference, transaction)
+            stamps = await run(transaction.commit, sentinel, reference.digests, reference.version)
+            self._library.store_digests(game_id, stamps)
+        finally:
+            transaction.close()
+            folder.close()
+
+
+def _offered_id(chosen: Variant | None, game_id: str) -> str:
+    return chosen.offers[0].summary.id if chosen is not None else game_id
+
+
+def _is_current(local: LocalGame, chosen: Variant | None, named: str | None) -> bool:
+    """Whether what is here is what would be fetched."""
+    if not local.downloaded:
+        return False
+    if named is not None:
+        wanted = named.strip().lower()
+        hashes = {value.hex() for value in (local.content_hash, local.manifest_hash) if value}
+        return wanted in hashes and (chosen is None or _same_content(local, chosen))
+    if chosen is None:
+        return True
+    ours, theirs = version_key(local.version), version_key(chosen.version)
+    return ours >= theirs
+
+
+def _same_content(local: LocalGame, chosen: Variant) -> bool:
+    if local.content_hash is None or chosen.content_hash is None:
+        return local.manifest_hash == chosen.manifest_hash
+    return local.content_hash == chosen.content_hash
+
+
+def _nothing_offered(game_id: str, variants: list[Variant], named: str | None) -> LanspreadError:
+    if named is not None and variants:
+        return LanspreadError(
+            Code.NOT_AVAILABLE,
+            f"no peer offers that variant of {game_id}",
+            "see the variants with game.get",
+        )
+    if variants:
+        return LanspreadError(
+            Code.NOT_AVAILABLE,
+            f"the version of {game_id} that the catalog expects is not offered",
+            "wait for a peer that has it, or change the catalog",
+        )
+    return LanspreadError(
+        Code.NOT_FOUND, f"no connected peer offers {game_id}", "see `lanspread games`"
+    )
+
+
+def _failure(operation: Operation, error: BaseException) -> DownloadFailed:
+    code, remedy = Code.IO_ERROR, "see the log of this peer"
+    match error:
+        case LanspreadError():
+            code, remedy = error.code, error.remedy
+        case FolderNotEmpty():
+            code = Code.FOLDER_NOT_EMPTY
+            remedy = "move these files away, or choose another games folder"
+        case InTheWay():
+            code, remedy = Code.FOLDER_NOT_EMPTY, "move it away and try again"
+        case NoSpace():
+            code, remedy = Code.NO_SPACE, "free some space and try again"
+        case NotHere():
+            remedy = "check that the games folder is there and can be written"
+        case GameBusy():
+            code, remedy = Code.BUSY, "try again when the other operation is done"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            code, remedy = Code.NO_SPACE, "free some space and try again"
+        case OSError(errno=errno.EROFS):
+            code, remedy = Code.READ_ONLY, "make the games folder writable"
+        case OSError(errno=errno.EACCES | errno.EPERM):
+            code, remedy = Code.READ_ONLY, "give this program the right to write there"
+        case OSError() | FsError():
+            pass
+        case _:
+            # A fault of ours: it ends this download, not the program.
+            code = Code.INTERNAL
+            _log.error("a download hit a fault of the program", exc_info=error)
+    _log.warning("a download failed", game=operation.game_id, why=str(error))
+    return DownloadFailed(
+        operation_id=operation.id,
+        id=operation.game_id,
+        code=code,
+        message=str(error) or type(error).__name__,
+        remedy=remedy,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class DownloadRules:
+    """What decides over downloads from outside."""
+
+    expected_version: Callable[[str], str | None]
+    allows: Callable[[str], bool]
+    settle: Callable[[str], Awaitable[None]]
+    operations_changed: Callable[[str], None]
+
+
+@asynccontextmanager
+async def open_downloads(
+    context: DownloadContext, library: Library, access: GameAccess, rules: DownloadRules
+) -> AsyncIterator[Downloads]:
+    """Run downloads until the block is left; those that run are cancelled then, without an event.
+
+    What they have written stays, verified, and without a sentinel.
+    """
+    async with trio.open_nursery() as nursery:
+        yield Downloads(
+            context,
+            library,
+            access,
+            nursery,
+            expected_version=rules.expected_version,
+            allows=rules.allows,
+            settle=rules.settle,
+            operations_changed=rules.operations_changed,
+        )
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,61 @@
+"""A running operation on one game, as the rest of the program and the API see it."""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+
+import attrs
+import trio
+
+from lanspread.model import GameSummary
+from lanspread.views import OperationKind, OperationState, OperationView
+
+
+def new_operation_id() -> str:
+    """A fresh random id."""
+    return uuid.uuid4().hex
+
+
+@attrs.define(eq=False)
+class Operation:
+    """Changed by the task that performs it; `cancel` is for everybody else."""
+
+    id: str
+    game_id: str
+    kind: OperationKind
+    # What is being fetched, as it was offered; None where the game is here.
+    offered: GameSummary | None = None
+    state: OperationState = OperationState.RUNNING
+    done_bytes: int = 0
+    total_bytes: int = 0
+    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+
+    def cancel(self) -> None:
+        """Ask it to stop; it says so by its terminal event."""
+        self.scope.cancel()
+
+    def view(self) -> OperationView:
+        return OperationView(
+            operation_id=self.id,
+            kind=self.kind,
+            state=self.state,
+            done_bytes=self.done_bytes,
+            total_bytes=self.total_bytes,
+        )
+
+
+class RateMeter:
+    """Bytes a second over the last few seconds. Pure: times come in."""
+
+    def __init__(self, window_s: float = 5.0) -> None:
+        self._window_s = window_s
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, total: int) -> float:
+        """Take note that `total` bytes have moved by `now`; returns the rate."""
+        self._samples.append((now, total))
+        while len(self._samples) > 2 and now - self._samples[0][0] > self._window_s:
+            self._samples.popleft()
+        (first_at, first), (last_at, last) = self._samples[0], self._samples[-1]
+        return (last - first) / (last_at - first_at) if last_at > first_at else 0.0

@@ -1,0 +1,186 @@
+"""The reference of a download: one manifest and one list of digests, fetched and checked.
+
+Every block is verified against it, whoever sent the block. Source: ARCHITECTURE.md, "Downloading".
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from lanspread import limits
+from lanspread.errors import Code, LanspreadError
+from lanspread.fs.manifest import content_hash, manifest_hash, version_of
+from lanspread.fs.paths import UnsafePath, check_manifest_paths
+from lanspread.model import FileEntry, Manifest, block_count
+from lanspread.sync import messages as m
+from lanspread.sync.errors import PeerMisbehaved
+from lanspread.sync.exchange import Exchange, PageReader
+from lanspread.sync.session import Session
+from lanspread.transfer.source import SourceChanged, SourceLied, SourceUnable, source_errors
+
+SENTINEL = "version.ini"
+
+
+@attrs.frozen(kw_only=True)
+class Reference:
+    """What is being fetched. `digests` are in manifest order, as many as there are blocks."""
+
+    version: str
+    manifest: Manifest
+    manifest_hash: bytes
+    content_hash: bytes
+    block_bytes: int
+    digests: tuple[bytes, ...]
+
+    @property
+    def sentinel_size(self) -> int:
+        return next(entry.size for entry in self.manifest.files if entry.path == SENTINEL)
+
+
+@attrs.frozen
+class OfferedManifest:
+    """A manifest as one source sent it: checked for safety, digests perhaps not complete."""
+
+    version: str
+    manifest: Manifest
+    manifest_hash: bytes
+    block_bytes: int
+    digests: tuple[bytes, ...] | None
+
+
+async def fetch_reference(
+    session: Session, game_id: str, version: str, wanted_manifest: bytes, wanted: bytes | None
+) -> Reference:
+    """The complete reference from one source, that of content `wanted` if it is known.
+
+    Raises `SourceError`; `LanspreadError` (unsafe_path, manifest_too_large) where nobody should
+    fetch this manifest from anybody.
+    """
+    offered = await fetch_manifest(session, game_id)
+    if offered.manifest_hash != wanted_manifest or offered.version != version:
+        raise SourceChanged("the source offers something else now")
+    digests = offered.digests
+    if digests is None:
+        digests = await fetch_digests(session, game_id, offered)
+    found = content_hash(offered.manifest_hash, offered.block_bytes, digests)
+    if wanted is not None and found != wanted:
+        raise SourceLied("its digests are not those of the content that it announced")
+    return Reference(
+        version=version,
+        manifest=offered.manifest,
+        manifest_hash=offered.manifest_hash,
+        content_hash=found,
+        block_bytes=offered.block_bytes,
+        digests=digests,
+    )
+
+
+async def fetch_manifest(session: Session, game_id: str) -> OfferedManifest:
+    """A game's manifest from one peer, checked. Raises `SourceError`, `LanspreadError`."""
+    request = m.GetGame(id=game_id, known_manifest_hash=None, known_content_hash=None)
+    rows: list[m.FileRow] = []
+    first: m.GameManifest | None = None
+    cost = 0
+    with source_errors():
+        async with session.request(request, asked_bytes=limits.MIB, paged=True) as exchange:
+            pages = PageReader(exchange, m.GameManifest)
+            while (page := await pages.next()) is not None:
+                first = first or page
+                _same_answer(first, page)
+                for row in page.files:
+                    cost += len(row[0]) + len(row[2] or b"") + 100
+                    rows.append(row)
+                if cost > limits.MAX_MANIFEST_BYTES or len(rows) > limits.MAX_FILES_PER_GAME:
+                    raise _too_large()
+        assert first is not None
+        if len(rows) != first.file_count:
+            raise PeerMisbehaved("a manifest of another length than it says")
+    return _checked(first, rows)
+
+
+def _same_answer(first: m.GameManifest, page: m.GameManifest) -> None:
+    if (page.manifest_hash, page.block_size, page.eti_version, page.file_count) != (
+        first.manifest_hash,
+        first.block_size,
+        first.eti_version,
+        first.file_count,
+    ):
+        raise PeerMisbehaved("pages of different manifests in one answer")
+
+
+def _checked(first: m.GameManifest, rows: list[m.FileRow]) -> OfferedManifest:
+    manifest = Manifest(tuple(FileEntry(path, size) for path, size, _ in rows))
+    try:
+        check_manifest_paths(entry.path for entry in manifest.files)
+    except UnsafePath as error:
+        raise LanspreadError(
+            Code.UNSAFE_PATH,
+            f"the game holds a file name that is not safe: {error}",
+            "ask the owner to rename the file; nothing was written",
+        ) from error
+    block_bytes = first.block_size
+    if block_bytes < limits.MIN_BLOCK_BYTES:
+        raise SourceLied("a block size out of range")
+    if any(not 0 <= entry.size <= limits.MAX_GAME_BYTES for entry in manifest.files):
+        raise SourceLied("a file size out of range")
+    counts = [block_count(entry.size, block_bytes) for entry in manifest.files]
+    if sum(counts) > limits.MAX_BLOCKS_PER_GAME:
+        raise _too_large()
+    if manifest_hash(manifest) != first.manifest_hash:
+        raise SourceLied("a manifest that does not match its hash")
+    if not any(entry.path == SENTINEL for entry in manifest.files):
+        raise SourceLied("a manifest without version.ini")
+    if any(
+        known is not None and len(known) != 32 * count
+        for (_, _, known), count in zip(rows, counts, strict=True)
+    ):
+        raise SourceLied("digests that do not match the size of their file")
+    digests: tuple[bytes, ...] | None = None
+    if all(known is not None for _, _, known in rows):
+        digests = split_digests(b"".join(known or b"" for _, _, known in rows))
+    return OfferedManifest(first.eti_version, manifest, first.manifest_hash, block_bytes, digests)
+
+
+def _too_large() -> LanspreadError:
+    return LanspreadError(
+        Code.MANIFEST_TOO_LARGE,
+        "the game has too many files, or blocks, to be fetched",
+        "ask its owner to pack the files into archives",
+    )
+
+
+def split_digests(joined: bytes) -> tuple[bytes, ...]:
+    """Digests that stand one behind the other, 32 bytes each."""
+    return tuple(joined[at : at + 32] for at in range(0, len(joined), 32))
+
+
+async def fetch_digests(
+    session: Session, game_id: str, offered: OfferedManifest
+) -> tuple[bytes, ...]:
+    """All digests from one source, which may take its time to compute them."""
+    expected = sum(block_count(entry.size, offered.block_bytes) for entry in offered.manifest.files)
+    request = m.GetBlockDigests(id=game_id, manifest_hash=offered.manifest_hash)
+    with source_errors():
+        async with session.request(request, asked_bytes=limits.MIB, paged=True) as exchange:
+            joined = await _read_digests(exchange, offered, expected)
+    if len(joined) != 32 * expected:
+        raise SourceLied("digests of another number than there are blocks")
+    return split_digests(joined)
+
+
+async def _read_digests(exchange: Exchange, offered: OfferedManifest, expected: int) -> bytes:
+    joined = bytearray()
+    pages = PageReader(exchange, m.BlockDigests)
+    while (page := await pages.next()) is not None:
+        if (page.manifest_hash, page.block_size) != (offered.manifest_hash, offered.block_bytes):
+            raise PeerMisbehaved("digests of another manifest")
+        joined += page.digests
+        if len(joined) > 32 * expected:
+            raise PeerMisbehaved("more digests than there are blocks")
+    return bytes(joined)
+
+
+def check_sentinel(data: bytes, version: str) -> None:
+    """The fetched version.ini must say what was announced. Raises `SourceUnable`."""
+    if version_of(data) != version:
+        raise SourceUnable("its version.ini does not carry the version that it announced")

@@ -1,0 +1,307 @@
+"""Answering the requests of peers for games and their bytes.
+
+What is served is exactly what the library says now: a game that is transferable, by the manifest of
+its last walk, and each file only while it is what that walk saw.
+Source: docs/protocol.md, "Requests"; ARCHITECTURE.md, "Serving".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+
+from lanspread import limits
+from lanspread.fs.errors import Changed, FsError, NotHere
+from lanspread.fs.library import Library
+from lanspread.fs.local_game import LocalGame
+from lanspread.fs.reading import ExtentReader
+from lanspread.model import block_count, fold_id
+from lanspread.seams import Threads
+from lanspread.sync import messages as m
+from lanspread.sync.errors import PeerMisbehaved, RequestReset
+from lanspread.sync.exchange import Responder
+from lanspread.sync.library import PublishedLibrary, answer_get_library
+from lanspread.sync.session import Handler, Session
+from lanspread.transfer.access import GameAccess, GameBusy
+from lanspread.transfer.ratelimit import RateLimit
+
+_log = structlog.get_logger(__name__)
+
+_READ_BYTES = limits.MIB
+# A file whose digests are longer than this is asked for with GetBlockDigests instead.
+_ROW_DIGEST_BYTES = 64 * limits.KIB
+
+
+class Refusal(Exception):
+    """A request that is answered by an `Error` with this code."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Server:
+    """The handlers of all requests. `allows` is the catalog's rule."""
+
+    def __init__(
+        self,
+        our_peer_id: str,
+        library: Library,
+        published: Callable[[], PublishedLibrary],
+        access: GameAccess,
+        threads: Threads,
+        up: RateLimit,
+        *,
+        allows: Callable[[str], bool],
+        block_bytes: int,
+    ) -> None:
+        self._our_peer_id = our_peer_id
+        self._library = library
+        self._published = published
+        self._access = access
+        self._threads = threads
+        self._up = up
+        self._allows = allows
+        self._block_bytes = block_bytes
+        self._slots = trio.CapacityLimiter(limits.MAX_SERVED_CHUNKS)
+        self._sending: dict[Session, int] = {}
+        self._digesting: set[Session] = set()
+
+    def handlers(self) -> dict[type[m.Message], Handler]:
+        """Request type → handler. A type that is not here is answered `Unsupported`."""
+        return {
+            m.GetLibrary: self.get_library,
+            m.ListGames: self.list_games,
+            m.GetGame: _refusing(self.get_game),
+            m.GetBlockDigests: _refusing(self.get_block_digests),
+            m.GetGameFileData: _refusing(self.get_file),
+            m.GetGameFileChunk: _refusing(self.get_chunk),
+        }
+
+    # -- metadata ---------------------------------------------------------------------------------
+
+    async def get_library(
+        self, session: Session, request: m.GetLibrary, responder: Responder
+    ) -> None:
+        await answer_get_library(self._published(), self._our_peer_id, request, responder)
+
+    async def list_games(
+        self, session: Session, request: m.ListGames, responder: Responder
+    ) -> None:
+        await responder.send_pages(self._published().offer_pages())
+
+    async def get_game(self, session: Session, request: m.GetGame, responder: Responder) -> None:
+        game = self._transferable(request.id)
+        known = (request.known_manifest_hash, request.known_content_hash)
+        if known == (game.manifest_hash, game.content_hash):
+            await responder.send(m.NotModified())
+            return
+        await responder.send_pages(manifest_pages(game, self._block_bytes))
+
+    async def get_block_digests(
+        self, session: Session, request: m.GetBlockDigests, responder: Responder
+    ) -> None:
+        game = self._transferable(request.id, request.manifest_hash)
+        if session in self._digesting:
+            raise Refusal(m.ERROR_BUSY, "one game at a time")
+        self._digesting.add(session)
+        try:
+            digests = await self._library.digests(game.id, request.manifest_hash)
+        finally:
+            self._digesting.discard(session)
+        await responder.send_pages(digest_pages(request.manifest_hash, self._block_bytes, digests))
+
+    # -- bytes ------------------------------------------------------------------------------------
+
+    async def get_file(
+        self, session: Session, request: m.GetGameFileData, responder: Responder
+    ) -> None:
+        game = self._transferable(request.id, request.manifest_hash)
+        paths = [entry.path for entry in game.manifest.files]
+        if request.path not in paths:
+            raise Refusal(m.ERROR_NOT_FOUND, "no such file")
+        number = paths.index(request.path)
+        entry = game.manifest.files[number]
+        if entry.size > limits.MAX_WHOLE_FILE_BYTES:
+            raise Refusal(m.ERROR_TOO_LARGE, "ask for chunks")
+        extents = [(number, 0, entry.size)] if entry.size else []
+        await self._send(session, game, extents, m.FileData(size=entry.size), responder)
+
+    async def get_chunk(
+        self, session: Session, request: m.GetGameFileChunk, responder: Responder
+    ) -> None:
+        game = self._transferable(request.id, request.manifest_hash)
+        files = game.manifest.files
+        for number, offset, length in request.extents:
+            if number >= len(files) or offset + length > files[number].size:
+                raise PeerMisbehaved("an extent beyond the end of its file")
+        size = sum(extent[2] for extent in request.extents)
+        await self._send(session, game, request.extents, m.ChunkData(size=size), responder)
+
+    async def _send(
+        self,
+        session: Session,
+        game: LocalGame,
+        extents: Sequence[m.Extent],
+        header: m.Message,
+        responder: Responder,
+    ) -> None:
+        async with self._slot(session):
+            try:
+                with self._access.reading(game.id) as scope:
+                    await self._send_extents(game, extents, header, responder)
+            except GameBusy as error:
+                raise Refusal(m.ERROR_BUSY, "the game is being changed") from error
+            if scope.cancelled_caught:
+                raise Refusal(m.ERROR_CHANGED, "the game is being changed")
+
+    async def _send_extents(
+        self,
+        game: LocalGame,
+        extents: Sequence[m.Extent],
+        header: m.Message,
+        responder: Responder,
+    ) -> None:
+        try:
+            folder = await self._threads.run(self._library.open_game, game.id)
+        except (OSError, FsError) as error:
+            raise Refusal(m.ERROR_NOT_FOUND, "the game cannot be read") from error
+        reader = ExtentReader(folder, game.stamps, extents)
+        try:
+            # The first bytes come before the header, so that most changes are a clear answer.
+            data = await self._threads.run(reader.read, _READ_BYTES)
+            await responder.send(header)
+            while data:
+                await self._up.take(len(data))
+                await responder.send_raw(data)
+                data = await self._threads.run(reader.read, _READ_BYTES)
+        except (Changed, OSError) as error:
+            _log.info("a file changed while it was served", game=game.id, why=str(error))
+            self._library.request_walk(game.id)
+            raise Refusal(m.ERROR_CHANGED, "a file changed") from error
+        finally:
+            reader.close()
+            folder.close()
+
+    @asynccontextmanager
+    async def _slot(self, session: Session) -> AsyncIterator[None]:
+        """A share of the memory that answers may hold; one session cannot take all of it."""
+        mine = self._sending.get(session, 0)
+        if mine >= limits.MAX_SERVED_CHUNKS_PER_SESSION:
+            raise Refusal(m.ERROR_BUSY, "too many requests at once")
+        self._sending[session] = mine + 1
+        token = object()
+        try:
+            await self._slots.acquire_on_behalf_of(token)
+            try:
+                yield
+            finally:
+                self._slots.release_on_behalf_of(token)
+        finally:
+            self._sending[session] -= 1
+            if not self._sending[session]:
+                del self._sending[session]
+
+    # -- the rule of what is served ---------------------------------------------------------------
+
+    def _transferable(self, game_id: str, manifest_hash: bytes | None = None) -> LocalGame:
+        game = self._library.games.get(fold_id(game_id))
+        if (
+            game is None
+            or not game.downloaded
+            or game.problem is not None
+            or game.manifest_hash is None
+            or not self._allows(game.id)
+        ):
+            raise Refusal(m.ERROR_NOT_FOUND, "no such game to be fetched here")
+        if self._access.is_written(game.id):
+            raise Refusal(m.ERROR_BUSY, "the game is being changed")
+        if manifest_hash is not None and manifest_hash != game.manifest_hash:
+            raise Refusal(m.ERROR_CHANGED, "the game has another manifest now")
+        return game
+
+
+def _refusing(handler: Handler) -> Handler:
+    """Turn a `Refusal`, or the library's own, into the answer."""
+
+    async def answer(session: Session, request: m.Message, responder: Responder) -> None:
+        try:
+            await handler(session, request, responder)
+        except Refusal as refusal:
+            await responder.refuse(refusal.code, refusal.message)
+            if responder.begun and refusal.code == m.ERROR_CHANGED:
+                raise RequestReset(m.RESET_CHANGED) from refusal
+        except Changed:
+            await responder.refuse(m.ERROR_CHANGED, "the game changed")
+        except (NotHere, OSError):
+            await responder.refuse(m.ERROR_NOT_FOUND, "the game cannot be read")
+
+    return answer
+
+
+def manifest_pages(game: LocalGame, block_bytes: int) -> list[m.Message]:
+    """A game's manifest, with the digests that are known, as pages of `GameManifest`."""
+    assert game.manifest_hash is not None
+    pages = list(_fill_rows(_rows(game, block_bytes)))
+    return [
+        m.GameManifest(
+            id=game.id,
+            eti_version=game.version,
+            manifest_hash=game.manifest_hash,
+            content_hash=game.content_hash,
+            block_size=block_bytes,
+            file_count=len(game.manifest.files),
+            page=number,
+            more=number + 1 < len(pages),
+            files=tuple(rows),
+        )
+        for number, rows in enumerate(pages)
+    ]
+
+
+def _rows(game: LocalGame, block_bytes: int) -> Iterator[m.FileRow]:
+    at = 0
+    for entry in game.manifest.files:
+        count = block_count(entry.size, block_bytes)
+        known: bytes | None = None
+        if game.digests is not None and count * 32 <= _ROW_DIGEST_BYTES:
+            known = b"".join(game.digests[at : at + count])
+        at += count
+        yield entry.path, entry.size, known
+
+
+def _fill_rows(rows: Iterator[m.FileRow]) -> Iterator[list[m.FileRow]]:
+    page: list[m.FileRow] = []
+    size = 0
+    # Four CBOR items a row; the fields around them need a few more.
+    most = limits.MAX_CBOR_ITEMS // 4 - 64
+    for row in rows:
+        cost = len(row[0].encode()) + len(row[2] or b"") + 16
+        if page and (size + cost > limits.PAGE_BYTES or len(page) >= most):
+            yield page
+            page, size = [], 0
+        page.append(row)
+        size += cost
+    yield page
+
+
+def digest_pages(
+    manifest_hash: bytes, block_bytes: int, digests: Sequence[bytes]
+) -> list[m.Message]:
+    """All digests of a game as pages of `BlockDigests`."""
+    per_page = limits.PAGE_BYTES // 32
+    count = max(1, -(-len(digests) // per_page))
+    return [
+        m.BlockDigests(
+            manifest_hash=manifest_hash,
+            block_size=block_bytes,
+            page=number,
+            more=number + 1 < count,
+            digests=b"".join(digests[number * per_page : (number + 1) * per_page]),
+        )
+        for number in range(count)
+    ]

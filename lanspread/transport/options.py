@@ -1,0 +1,48 @@
+"""What an endpoint is opened with. Defaults are the limits of `lanspread.limits`."""
+
+from __future__ import annotations
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from lanspread import limits
+
+
+@attrs.frozen
+class TlsIdentity:
+    """The certificate that this endpoint shows as a listener, and its key."""
+
+    certificate: x509.Certificate
+    private_key: ec.EllipticCurvePrivateKey = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class EndpointOptions:
+    """Bounds and times of one endpoint. Sizes are bytes, times are seconds.
+
+    `payload_bytes` is the largest UDP payload that we send over IPv4; over IPv6 it is 20 less,
+    because its header is 20 bytes longer and the path carries the same packet. There is no path MTU
+    discovery, so a path that carries less than the default needs a smaller value (at least 1,200,
+    RFC 9000 section 14).
+
+    The windows are what a peer may have in flight to us beyond what the application has consumed
+    (RFC 9000 section 4); `connection_window_bytes` must not pass `connection_buffer_bytes`.
+    """
+
+    payload_bytes: int = limits.QUIC_PAYLOAD_BYTES
+    idle_timeout_s: float = limits.QUIC_IDLE_TIMEOUT_S
+    handshake_timeout_s: float = limits.HANDSHAKE_TIMEOUT_S
+    initial_rtt_s: float = limits.QUIC_INITIAL_RTT_S
+    stream_window_bytes: int = limits.QUIC_STREAM_WINDOW_BYTES
+    connection_window_bytes: int = limits.QUIC_CONNECTION_WINDOW_BYTES
+    connection_buffer_bytes: int = limits.MAX_CONNECTION_BUFFER_BYTES
+    endpoint_buffer_bytes: int = limits.MAX_ENDPOINT_BUFFER_BYTES
+    send_high_water_bytes: int = limits.SEND_HIGH_WATER_BYTES
+    streams_from_peer: int = limits.MAX_STREAMS_FROM_PEER
+    max_connections: int = limits.MAX_CONNECTIONS
+    max_connections_per_host: int = limits.MAX_CONNECTIONS_PER_HOST
+    max_half_open: int = limits.MAX_HALF_OPEN
+    retry_above_half_open: int = limits.RETRY_ABOVE_HALF_OPEN
+    accept_backlog: int = limits.ACCEPT_BACKLOG
+    datagram_queue: int = limits.DATAGRAM_QUEUE

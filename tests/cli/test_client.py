@@ -1,0 +1,212 @@
+"""Commands against the real API server with a fake peer behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+import trio
+
+from lanspread.api import ApiServer
+from lanspread.cli import app, get, look
+from lanspread.cli.client import Endpoint, NoPeerError, open_endpoint
+from tests.api.fake import (
+    TOKEN,
+    FakeRuntime,
+    a_game,
+    a_peer,
+    begin,
+    finished,
+    progress,
+    running,
+    until,
+    warning,
+)
+
+STATE = "/the/state"
+
+
+def found(monkeypatch: pytest.MonkeyPatch, server: ApiServer, token: str = TOKEN) -> None:
+    """Let commands find this server."""
+    endpoint = Endpoint(api_url=server.url, token=token, pid=1)
+    monkeypatch.setattr("lanspread.cli.client.find_peer", lambda state: endpoint)
+
+
+async def code_of(work: Awaitable[int]) -> int | None:
+    """The exit code, errors included."""
+    try:
+        return await work
+    except BaseExceptionGroup as error:
+        return app._explain(error)
+
+
+def printed_json(capsys: pytest.CaptureFixture[str]) -> list[Any]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+async def test_looking(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async with running() as (runtime, server):
+        found(monkeypatch, server)
+        runtime.all_games = (a_game("quake", name="Quake \x1b[31m [bold]"),)
+        runtime.all_peers = (a_peer(name="\x9bevil"),)
+        assert await look.games(STATE, as_json=True) == 0
+        (games,) = printed_json(capsys)
+        assert games[0]["id"] == "quake"
+        assert await look.peers(STATE, as_json=True) == 0
+        assert printed_json(capsys)[0][0]["state"] == "connected"
+        assert await look.status(STATE, as_json=True) == 0
+        assert printed_json(capsys)[0]["name"] == "mine"
+        assert await look.games(STATE, as_json=False) == 0
+        shown = capsys.readouterr().out
+        assert "1.0 kB" in shown
+        assert "[bold]" in shown
+        assert "\x1b" not in shown
+        assert await look.peers(STATE, as_json=False) == 0
+        assert "\x9b" not in capsys.readouterr().out
+        assert await look.status(STATE, as_json=False) == 0
+        assert "receiving" in capsys.readouterr().out
+
+
+async def test_get_prints_events_and_the_last_one_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running() as (_, server):
+        found(monkeypatch, server)
+        assert await get.get_game(STATE, "quake", None, False, True) == 0
+        events = printed_json(capsys)
+        assert [event["type"] for event in events] == ["download.begin", "download.finished"]
+        assert set(events[0]) == {"seq", "time", "type", "data"}
+        assert await get.get_game(STATE, "quake", None, False, False) == 0
+        assert "1.0 kB in 2.0 s" in capsys.readouterr().out
+
+
+async def test_get_without_waiting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running() as (_, server):
+        found(monkeypatch, server)
+        assert await get.get_game(STATE, "stuck", None, True, True) == 0
+        assert printed_json(capsys) == [{"operation_id": "op-2"}]
+
+
+async def test_get_of_an_unknown_game(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running() as (_, server):
+        found(monkeypatch, server)
+        assert await code_of(get.get_game(STATE, "none", None, False, True)) == 4
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err == "lanspread: there is no such game (see `games`)\n"
+
+
+async def test_get_prints_progress_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int | None] = []
+    async with running() as (runtime, server), trio.open_nursery() as nursery:
+        found(monkeypatch, server)
+
+        async def work() -> None:
+            codes.append(await get.get_game(STATE, "stuck", None, False, False))
+
+        nursery.start_soon(work)
+        await until(lambda: bool(runtime.executed))
+        runtime.events.publish(begin("another"))
+        runtime.events.publish(begin("op-2"))
+        for done in range(20):
+            runtime.events.publish(progress("op-2", done * 10))
+            await trio.sleep(0.01)
+        runtime.events.publish(finished("another"))
+        runtime.events.publish(finished("op-2", fetched=0))
+    lines = capsys.readouterr().out.splitlines()
+    assert codes == [0]
+    assert len(lines) == 3
+    assert "nothing had to be fetched" in lines[2]
+
+
+async def test_a_connection_that_is_lost_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int | None] = []
+    async with trio.open_nursery() as nursery, running() as (runtime, server):
+        found(monkeypatch, server)
+
+        async def work() -> None:
+            codes.append(await code_of(get.get_game(STATE, "stuck", None, False, True)))
+
+        nursery.start_soon(work)
+        await until(lambda: bool(runtime.executed))
+        await trio.sleep(0.1)
+    assert codes == [1]
+    assert capsys.readouterr().err.startswith("lanspread: the connection to the peer was lost")
+
+
+async def test_cancel_waits_for_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running() as (_, server):
+        found(monkeypatch, server)
+        assert await get.cancel_game(STATE, "quake", as_json=True) == 0
+        assert [event["type"] for event in printed_json(capsys)] == ["download.cancelled"]
+
+
+async def test_connect_to_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running() as (_, server):
+        found(monkeypatch, server)
+        assert await code_of(look.connect(STATE, "127.0.0.1:9", as_json=False)) == 4
+        assert "nobody is there" in capsys.readouterr().err
+
+
+async def test_shutdown_waits_for_the_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with trio.open_nursery() as nursery, running() as (runtime, server):
+        found(monkeypatch, server)
+        monkeypatch.setattr(look, "is_published", lambda state, instance: False)
+
+        async def end() -> None:
+            await runtime.shutdown_requested.wait()
+            await server.stop()
+
+        nursery.start_soon(end)
+        assert await look.shutdown(STATE, as_json=False) == 0
+
+
+async def test_watch_prints_what_happens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int | None] = []
+    async with trio.open_nursery() as nursery, running() as (runtime, server):
+        found(monkeypatch, server)
+
+        async def work() -> None:
+            codes.append(await code_of(look.watch(STATE, as_json=False)))
+
+        nursery.start_soon(work)
+        await until(lambda: runtime.events.subscribers == 1)
+        runtime.events.publish(warning(7))
+        await trio.sleep(0.1)
+    assert codes == [1]
+    assert capsys.readouterr().out == "04:05:06 warning            7\n"
+
+
+async def test_a_wrong_token_is_no_running_peer() -> None:
+    async with running() as (_, server):
+        with pytest.raises((BaseExceptionGroup, NoPeerError)) as caught:
+            async with open_endpoint(Endpoint(api_url=server.url, token="x", pid=1), STATE):
+                pass
+    assert app._find(caught.value, (NoPeerError,)) is not None
+
+
+async def test_a_whole_library_fits_in_one_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = FakeRuntime()
+    runtime.all_games = tuple(a_game(f"game {number}") for number in range(20_000))
+    async with running(runtime) as (_, server):
+        found(monkeypatch, server)
+        assert await look.games(STATE, as_json=True) == 0
+    assert len(printed_json(capsys)[0]) == 20_000

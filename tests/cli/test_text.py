@@ -1,0 +1,73 @@
+"""Texts for people: hostile names do nothing to a terminal, numbers read well."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lanspread.cli import output, text
+from lanspread.cli.events import event_line
+from lanspread.cli.output import Column
+
+HOSTILE = "a\x1b[2J\x07\r\nb\u202ec\x9b31m\u2028d\x7f"
+
+
+@given(st.text())
+def test_clean_leaves_nothing_that_steers(name: str) -> None:
+    cleaned = text.clean(name)
+    assert len(cleaned) == len(name)
+    assert not any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 for char in cleaned)
+    assert "\u202e" not in cleaned
+    assert len(cleaned.splitlines()) <= 1
+
+
+def test_clean_keeps_other_scripts() -> None:
+    for name in ("地図", "Für Élise – x", "карта", "[bold]x[/]", "e\u0301", "ക്\u200dഷ"):
+        assert text.clean(name) == name
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (96_000_000, "96.0 MB"), (1.5e13, "15.0 TB")],
+)
+def test_size(amount: float, shown: str) -> None:
+    assert text.size(amount) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(-1, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (7500, "2 h 5 min")]
+)
+def test_duration(seconds: float, shown: str) -> None:
+    assert text.duration(seconds) == shown
+
+
+def test_plain_tables_align_and_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(
+        (Column("NAME"), Column("SIZE", right=True)), [(HOSTILE, "1"), ("地図", "22")], "none"
+    )
+    lines = capsys.readouterr().out.split("\n")
+    assert len(lines) == 4
+    assert "\x1b" not in lines[1]
+    assert lines[0].endswith("SIZE")
+    assert lines[2].startswith("地図 ")
+
+
+def test_json_lines_are_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    output.json_line({"name": HOSTILE})
+    printed = capsys.readouterr().out
+    assert printed.rstrip("\n").isprintable()
+    assert printed.isascii()
+    assert json.loads(printed) == {"name": HOSTILE}
+
+
+def test_event_lines_are_one_clean_line() -> None:
+    data = {"peer_id": "p", "name": HOSTILE, "state": "lost", "reason": HOSTILE}
+    line = event_line(
+        {"seq": 1, "time": "2025-02-03T04:05:06.789Z", "type": "peer.lost", "data": data}
+    )
+    assert line.startswith("04:05:06 peer.lost")
+    assert line.isprintable() or "\ufffd" in line
+    assert "\x1b" not in line

@@ -1,0 +1,146 @@
+"""The command line as a process: exit codes, one line on stderr, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def lanspread(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lanspread", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **env},
+        check=False,
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["nonsense"], "nonsense"),
+        (["install", "x"], "install"),
+        (["run", "--nonsense"], "--nonsense"),
+        (["run", "--max-up", "fast"], "--max-up"),
+        (["get"], "GAME"),
+        (["get", "a", "b"], "b"),
+        (["get", "x", "--install"], "not built yet"),
+        (["connect", "nowhere"], "HOST:PORT"),
+        (["connect", "host:0"], "port"),
+        (["games", "extra"], "extra"),
+    ],
+)
+def test_bad_usage(arguments: list[str], part: str) -> None:
+    assert_one_line(lanspread(*arguments), 2, part)
+
+
+def test_run_without_a_games_folder(tmp_path: Path) -> None:
+    done = lanspread("run", "--state", str(tmp_path), LANSPREAD_GAMES="")
+    assert_one_line(done, 2, "--games")
+
+
+def test_run_with_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nothing")
+    done = lanspread("run", "--state", str(tmp_path), "--games", missing)
+    assert_one_line(done, 2, missing)
+    assert_one_line(lanspread("run", "--state", str(tmp_path), LANSPREAD_GAMES=missing), 2, missing)
+    file = tmp_path / "file"
+    file.write_text("x")
+    done = lanspread("run", "--state", str(tmp_path), "--games", str(file))
+    assert_one_line(done, 2, "is not a folder")
+
+
+@pytest.mark.parametrize("mode", ["party", "list", "anything"])
+def test_a_trust_mode_that_is_not_built_is_never_open(tmp_path: Path, mode: str) -> None:
+    done = lanspread("run", "--state", str(tmp_path), "--games", str(tmp_path), "--trust", mode)
+    assert_one_line(done, 2, "--trust", mode)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["games"], ["peers"], ["status"], ["get", "x"], ["cancel", "x"], ["connect", "a:1"],
+     ["watch"], ["shutdown"], ["games", "--json"]],
+)  # fmt: skip
+def test_without_a_running_peer(tmp_path: Path, arguments: list[str]) -> None:
+    done = lanspread(*arguments, "--state", str(tmp_path))
+    assert_one_line(done, 3, "no running peer")
+
+
+def write_api_json(state: Path, port: int, pid: int) -> None:
+    state.mkdir(exist_ok=True)
+    content = {
+        "api_url": f"http://127.0.0.1:{port}",
+        "token": "t",
+        "pid": pid,
+        "instance": "i",
+    }
+    (state / "api.json").write_text(json.dumps(content))
+
+
+def test_a_peer_that_died_is_no_running_peer(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    write_api_json(tmp_path, 9, child.pid)
+    assert_one_line(lanspread("games", "--state", str(tmp_path)), 3, "no running peer")
+
+
+def test_a_port_nobody_listens_on_is_no_running_peer(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    write_api_json(tmp_path, port, os.getpid())
+    assert_one_line(lanspread("status", "--state", str(tmp_path)), 3, "no running peer")
+
+
+def test_a_port_that_never_answers_does_not_hang(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        write_api_json(tmp_path, server.getsockname()[1], os.getpid())
+        assert_one_line(lanspread("status", "--state", str(tmp_path)), 3, "no running peer")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"api_url": 5}', '{"api_url": "x"}'])
+def test_a_damaged_api_json_is_no_running_peer(tmp_path: Path, content: str) -> None:
+    (tmp_path / "api.json").write_text(content)
+    assert_one_line(lanspread("games", "--state", str(tmp_path)), 3, "no running peer")
+
+
+def test_help_and_version() -> None:
+    for arguments in (["--help"], ["run", "--help"], ["--version"]):
+        done = lanspread(*arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+    done = lanspread()
+    assert (done.returncode, done.stdout) == (2, "")
+    for command in ("run", "games", "peers", "status", "get", "cancel", "connect", "watch",
+                    "shutdown", "demo"):  # fmt: skip
+        help_text = lanspread(command, "--help").stdout
+        assert "--json" in help_text
+        assert "--state" in help_text
+
+
+def test_what_nobody_expected_is_one_line(tmp_path: Path) -> None:
+    # A module that breaks while it is loaded stands for any bug.
+    (tmp_path / "platformdirs.py").write_text("raise ZeroDivisionError('a\\nbug')\n")
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    done = lanspread("games", PYTHONPATH=path, LANSPREAD_STATE="")
+    assert_one_line(done, 1, "internal error: ZeroDivisionError: a bug")
+    done = lanspread("games", PYTHONPATH=path, LANSPREAD_STATE="", LANSPREAD_DEBUG="1")
+    assert "Traceback" in done.stderr

@@ -1,0 +1,252 @@
+"""What the tests of the disk share: small games, inline threads, a watcher and recording folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeVar, TypeVarTuple
+
+import trio
+
+from lanspread.fs.digests import hash_files
+from lanspread.fs.disk import DiskFileSystem
+from lanspread.fs.manifest import block_digest, manifest_of
+from lanspread.fs.paths import VERSION_INI
+from lanspread.model import FileEntry, Manifest, blocks_of
+from lanspread.seams import Entry, File, FileStamp, Folder
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+BLOCK = 1024
+
+
+class InlineThreads:
+    """Runs the call where it stands; remembers how many and in which pools."""
+
+    def __init__(self) -> None:
+        self.pools: list[str] = []
+
+    async def run(
+        self,
+        call: Callable[[*Ts], T],
+        *args: *Ts,
+        pool: Literal["disk", "hash", "discovery"] = "disk",
+    ) -> T:
+        await trio.lowlevel.checkpoint()
+        self.pools.append(pool)
+        return call(*args)
+
+
+class FakeWatcher:
+    """Hints what the test tells it to."""
+
+    def __init__(self) -> None:
+        self.send: trio.MemorySendChannel[frozenset[str]] | None = None
+
+    @asynccontextmanager
+    async def watch(self, games: str) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
+        await trio.lowlevel.checkpoint()
+        self.send, receive = trio.open_memory_channel[frozenset[str]](100)
+        async with self.send, receive:
+            yield receive
+
+    def changed(self, *names: str) -> None:
+        assert self.send is not None
+        self.send.send_nowait(frozenset(names))
+
+
+class MemoryIndex:
+    """An index that counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.games: dict[str, dict[FileStamp, tuple[bytes, ...]]] = {}
+
+    def load_digests(self, game_id: str, block_bytes: int) -> dict[FileStamp, tuple[bytes, ...]]:
+        return dict(self.games.get(game_id, {}))
+
+    def store_digests(
+        self, game_id: str, block_bytes: int, digests: dict[FileStamp, tuple[bytes, ...]]
+    ) -> None:
+        self.games[game_id] = dict(digests)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def write_tree(folder: Path, files: Mapping[str, bytes]) -> None:
+    for rel, data in files.items():
+        path = folder / rel
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """All files of a game but our own."""
+    return {
+        rel: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not (rel := path.relative_to(folder).as_posix()).startswith(".")
+    }
+
+
+def open_folder(path: Path) -> Folder:
+    return DiskFileSystem().open_folder(str(path))
+
+
+def manifest_of_files(files: Mapping[str, bytes]) -> Manifest:
+    return manifest_of(FileEntry(path, len(data)) for path, data in files.items())
+
+
+def digests_of_files(files: Mapping[str, bytes], block_bytes: int = BLOCK) -> tuple[bytes, ...]:
+    manifest = manifest_of_files(files)
+    return tuple(
+        block_digest(files[manifest.files[number].path][offset : offset + length])
+        for number, offset, length in blocks_of(manifest, block_bytes)
+    )
+
+
+def stamps_of(folder: Folder, manifest: Manifest) -> list[FileStamp]:
+    stamps = []
+    for file in manifest.files:
+        entry = folder.entry(file.path)
+        stamps.append(FileStamp(file.path, entry.size, entry.mtime_ns, entry.inode))
+    return stamps
+
+
+def hash_tree(folder: Folder, manifest: Manifest) -> dict[FileStamp, tuple[bytes, ...]]:
+    return hash_files(folder, stamps_of(folder, manifest), BLOCK)
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+class RecordingFolder:
+    """A folder that logs every call, and fails at the n-th that it is told to."""
+
+    def __init__(self, inner: Folder, log: list[tuple[str, ...]], fail_at: int | None = None):
+        self.inner = inner
+        self.log = log
+        self.fail_at = fail_at
+        self.open_files = 0
+
+    def step(self, *call: str) -> None:
+        self.log.append(call)
+        if self.fail_at is not None and len(self.log) > self.fail_at:
+            raise OSError(5, "the disk is broken", *call[1:2])
+
+    @property
+    def path(self) -> str:
+        return self.inner.path
+
+    def list(self, rel: str = "") -> list[Entry]:
+        self.step("list", rel)
+        return self.inner.list(rel)
+
+    def entry(self, rel: str = "") -> Entry:
+        self.step("entry", rel)
+        return self.inner.entry(rel)
+
+    def exists(self, rel: str) -> bool:
+        self.step("exists", rel)
+        return self.inner.exists(rel)
+
+    def folder(self, rel: str, *, follow: bool = False) -> Folder:
+        raise NotImplementedError
+
+    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
+        self.step(f"open-{mode}", rel)
+        file = RecordingFile(self.inner.open(rel, mode), self, rel)
+        self.open_files += 1
+        return file
+
+    def make_folder(self, rel: str) -> None:
+        self.step("make_folder", rel)
+        self.inner.make_folder(rel)
+
+    def rename(self, source: str, target: str) -> None:
+        self.step("rename", source, target)
+        self.inner.rename(source, target)
+
+    def remove_file(self, rel: str) -> None:
+        self.step("remove_file", rel)
+        self.inner.remove_file(rel)
+
+    def remove_folder(self, rel: str) -> None:
+        self.step("remove_folder", rel)
+        self.inner.remove_folder(rel)
+
+    def sync_folder(self, rel: str = "") -> None:
+        self.step("sync_folder", rel)
+        self.inner.sync_folder(rel)
+
+    def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
+        self.step("sync_all", *files, "|", *folders)
+        self.inner.sync_all(files, folders)
+
+    def free_bytes(self) -> int:
+        self.step("free_bytes")
+        return self.inner.free_bytes()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class RecordingFile:
+    def __init__(self, inner: File, folder: RecordingFolder, rel: str) -> None:
+        self.inner = inner
+        self.folder = folder
+        self.rel = rel
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        self.folder.step("read", self.rel)
+        return self.inner.read_at(size, offset)
+
+    def write_at(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        self.folder.step("write", self.rel)
+        self.inner.write_at(data, offset)
+
+    def truncate(self, size: int) -> None:
+        self.folder.step("truncate", self.rel)
+        self.inner.truncate(size)
+
+    def sync(self) -> None:
+        self.folder.step("sync", self.rel)
+        self.inner.sync()
+
+    def entry(self) -> Entry:
+        return self.inner.entry()
+
+    def close(self) -> None:
+        self.folder.open_files -= 1
+        self.inner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def sentinel(version: str) -> dict[str, bytes]:
+    return {VERSION_INI: f"{version}\n".encode()}

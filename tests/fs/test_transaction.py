@@ -1,0 +1,530 @@
+"""The download transaction: its order, its refusals, and a fault at every step."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lanspread.fs import transaction as transaction_module
+from lanspread.fs.errors import (
+    FileChanged,
+    FolderNotEmpty,
+    InTheWay,
+    NoSpace,
+    UnsafePath,
+    WrongVersion,
+)
+from lanspread.fs.paths import VERSION_INI
+from lanspread.fs.records import (
+    DownloadRecord,
+    Plan,
+    RecordedFile,
+    decode_plan,
+    decode_record,
+    encode_plan,
+    encode_record,
+)
+from lanspread.fs.transaction import DownloadTransaction
+from lanspread.model import FileEntry, Manifest, blocks_of
+from lanspread.seams import FileStamp, Folder
+from tests.fs.support import (
+    BLOCK,
+    RecordingFolder,
+    digests_of_files,
+    hash_tree,
+    manifest_of_files,
+    open_descriptors,
+    open_folder,
+    read_tree,
+    write_tree,
+)
+
+OLD = {
+    "version.ini": b"1.0\n",
+    "game.eti": b"a" * 3000,
+    "game2.eti": b"b" * 2000,
+    "data/one": b"c" * 10,
+    "data/two": b"d" * 1500,
+    "gone/deep/file": b"e",
+    "was-file": b"f",
+    "was-folder/x": b"g",
+}
+NEW = {
+    "version.ini": b"2.0\n",
+    "game.eti": b"A" * 2500,
+    "data/one": b"C" * 4000,
+    "data/empty": b"",
+    "more/deep/file": b"E" * 1024,
+    "was-file/x": b"F",
+    "was-folder": b"G",
+}
+
+
+def download(folder: Folder, files: Mapping[str, bytes]) -> dict[FileStamp, tuple[bytes, ...]]:
+    """The whole transaction, as a downloader would do it."""
+    transaction = DownloadTransaction(folder, manifest_of_files(files), BLOCK)
+    try:
+        transaction.check()
+        transaction.begin()
+        write_blocks(transaction, files)
+        version = files[VERSION_INI].decode().strip()
+        return transaction.commit(files[VERSION_INI], digests_of_files(files), version)
+    finally:
+        transaction.close()
+
+
+def write_blocks(transaction: DownloadTransaction, files: Mapping[str, bytes]) -> None:
+    manifest = manifest_of_files(files)
+    # Last first: blocks come in any order.
+    for number, offset, length in reversed(list(blocks_of(manifest, BLOCK))):
+        path = manifest.files[number].path
+        if path != VERSION_INI:
+            transaction.write(number, offset, memoryview(files[path])[offset : offset + length])
+
+
+@pytest.fixture
+def game(tmp_path: Path) -> Path:
+    path = tmp_path / "games" / "g"
+    path.mkdir(parents=True)
+    return path
+
+
+def test_a_fresh_download(game: Path) -> None:
+    with open_folder(game) as folder:
+        found = download(folder, NEW)
+        assert found == hash_tree(folder, manifest_of_files(NEW))
+    assert read_tree(game) == NEW
+    assert os.listdir(game / ".lanspread") == ["download.json"]
+    assert not (game / ".version.ini.discarded").exists()
+
+
+def test_an_update_replaces_and_removes_what_was_ours(game: Path) -> None:
+    with open_folder(game) as folder:
+        download(folder, OLD)
+        write_tree(game, {"mine.txt": b"mine", "gone/mine": b"mine", "local/save": b"mine"})
+        download(folder, NEW)
+    kept = {"mine.txt": b"mine", "gone/mine": b"mine", "local/save": b"mine"}
+    assert read_tree(game) == {**NEW, **kept}
+    assert not (game / "gone" / "deep").exists()
+
+
+def test_a_file_that_was_changed_is_kept(game: Path) -> None:
+    with open_folder(game) as folder:
+        download(folder, OLD)
+        (game / "data" / "two").write_bytes(b"my own")
+        download(folder, NEW)
+    assert read_tree(game) == {**NEW, "data/two": b"my own"}
+
+
+def test_a_game_copied_in_by_hand_is_replaced_by_name(game: Path) -> None:
+    copied = {name: OLD[name] for name in ("version.ini", "game.eti", "game2.eti", "data/one")}
+    mine = {"readme": b"mine", "data/mine": b"mine", "deep/old.eti": b"mine"}
+    write_tree(game, {**copied, **mine})
+    with open_folder(game) as folder:
+        download(folder, NEW)
+    assert read_tree(game) == {**NEW, **mine}
+
+
+def test_an_interrupted_replacement_of_a_copied_game_goes_on(game: Path) -> None:
+    write_tree(game, {"version.ini": b"1.0", "old.eti": b"old", "game.eti": b"x"})
+    with open_folder(game) as folder:
+        first = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        first.check()
+        first.begin()
+        first.close()
+        assert not (game / "version.ini").exists()
+        download(folder, {**NEW, "third": b"3"})
+    assert read_tree(game) == {**NEW, "third": b"3"}
+
+
+def test_an_unfinished_download_of_another_version_is_cleared(game: Path) -> None:
+    with open_folder(game) as folder:
+        first = DownloadTransaction(folder, manifest_of_files(OLD), BLOCK)
+        first.begin()
+        first.close()
+        download(folder, NEW)
+    assert read_tree(game) == NEW
+
+
+@pytest.mark.parametrize(
+    "there", [{"game.eti": b"x"}, {"other.eti": b"x"}, {"data/ONE": b"x"}, {"DATA/x": b"x"}]
+)
+def test_files_that_nothing_explains_are_not_touched(game: Path, there: dict[str, bytes]) -> None:
+    write_tree(game, there)
+    log: list[tuple[str, ...]] = []
+    with RecordingFolder(open_folder(game), log) as folder:
+        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        with pytest.raises(FolderNotEmpty) as caught:
+            transaction.check()
+        with pytest.raises(FolderNotEmpty):
+            transaction.begin()
+    assert caught.value.names
+    assert read_tree(game) == there
+    assert {call[0] for call in log} <= {"list", "entry", "exists", "open-read", "read"}
+
+
+def test_what_the_manifest_does_not_name_is_no_reason(game: Path) -> None:
+    write_tree(game, {"notes.txt": b"mine", "local/save": b"mine"})
+    with open_folder(game) as folder:
+        download(folder, NEW)
+    assert read_tree(game) == {**NEW, "notes.txt": b"mine", "local/save": b"mine"}
+
+
+@pytest.mark.parametrize("sentinel", [False, True])
+@pytest.mark.parametrize("way", ["link", "parent link", "dangling", "fifo", "folder", "file"])
+def test_what_is_in_the_way_is_not_touched(game: Path, way: str, sentinel: bool) -> None:
+    outside = game.parent.parent / "outside"
+    write_tree(outside, {"one": b"outside"})
+    if way == "link":
+        (game / "data").mkdir()
+        (game / "data" / "one").symlink_to(outside / "one")
+    elif way == "parent link":
+        (game / "data").symlink_to(outside)
+    elif way == "dangling":
+        (game / "game.eti").symlink_to(outside / "new")
+    elif way == "fifo":
+        os.mkfifo(game / "game.eti")
+    elif way == "folder":
+        write_tree(game, {"game.eti/mine": b"mine"})
+    else:
+        write_tree(game, {"data": b"mine"})
+    if sentinel:
+        write_tree(game, {"version.ini": b"1"})
+    before = sorted(game.rglob("*"))
+    with open_folder(game) as folder, pytest.raises(InTheWay):
+        download(folder, NEW)
+    assert sorted(game.rglob("*")) == before
+    assert read_tree(outside) == {"one": b"outside"}
+
+
+def test_a_linked_sentinel_is_in_the_way(game: Path) -> None:
+    write_tree(game.parent, {"v": b"1"})
+    (game / "version.ini").symlink_to("../v")
+    with open_folder(game) as folder, pytest.raises(InTheWay):
+        download(folder, NEW)
+
+
+@pytest.mark.parametrize("scratch", [".version.ini.tmp", ".lanspread/plan.json.tmp"])
+def test_scratch_that_is_a_link_is_not_followed(game: Path, scratch: str) -> None:
+    target = game.parent / "target"
+    target.write_bytes(b"precious")
+    (game / ".lanspread").mkdir()
+    (game / scratch).symlink_to(target)
+    with open_folder(game) as folder, pytest.raises(OSError, match=r"."):
+        download(folder, NEW)
+    assert target.read_bytes() == b"precious"
+    assert not (game / "version.ini").exists()
+
+
+def test_a_link_that_appears_meanwhile_is_not_followed(game: Path) -> None:
+    outside = game.parent / "outside"
+    write_tree(outside, {"one": b"outside" * 1000})
+    with open_folder(game) as folder:
+        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        transaction.begin()
+        for name in ("one", "empty"):
+            (game / "data" / name).unlink()
+        (game / "data").rmdir()
+        (game / "data").symlink_to(outside)
+        with pytest.raises(OSError, match=r"."):
+            write_blocks(transaction, NEW)
+        transaction.close()
+    assert read_tree(outside) == {"one": b"outside" * 1000}
+
+
+class SmallDisk(RecordingFolder):
+    def free_bytes(self) -> int:
+        return 2 * 1024 * 1024
+
+
+def test_no_space_is_found_out_first(game: Path) -> None:
+    big = Manifest((FileEntry("big", 1024 * 1000), FileEntry(VERSION_INI, 4)))
+    log: list[tuple[str, ...]] = []
+    with SmallDisk(open_folder(game), log) as folder:
+        DownloadTransaction(folder, big, BLOCK).check()
+        bigger = Manifest((FileEntry("big", 1024 * 1024 * 3), FileEntry(VERSION_INI, 4)))
+        with pytest.raises(NoSpace) as caught:
+            DownloadTransaction(folder, bigger, BLOCK).begin()
+        assert caught.value.needed > 1024 * 1024 * 3
+        assert caught.value.free == folder.free_bytes()
+        assert os.listdir(game) == []
+        # What is there already needs no more space, what an unfinished download only made long does.
+        unfinished = DownloadTransaction(folder.inner, bigger, BLOCK)
+        unfinished.begin()
+        unfinished.close()
+        with pytest.raises(NoSpace):
+            DownloadTransaction(folder, bigger, BLOCK).check()
+        (game / "big").write_bytes(b"x" * 1024 * 1024 * 3)
+        DownloadTransaction(folder, bigger, BLOCK).check()
+
+
+@pytest.mark.parametrize("path", ["../x", "local/save", ".lanspread.json", "a\\b", "C:x"])
+def test_unsafe_manifests_are_refused(game: Path, path: str) -> None:
+    manifest = Manifest(
+        tuple(sorted([FileEntry(path, 1), FileEntry(VERSION_INI, 1)], key=lambda e: e.path))
+    )
+    with open_folder(game) as folder, pytest.raises(UnsafePath):
+        DownloadTransaction(folder, manifest, BLOCK)
+
+
+def test_a_manifest_without_sentinel_is_refused(game: Path) -> None:
+    with open_folder(game) as folder, pytest.raises(UnsafePath):
+        DownloadTransaction(folder, Manifest((FileEntry("a", 1),)), BLOCK)
+
+
+def test_writes_stay_inside_their_files(game: Path) -> None:
+    manifest = manifest_of_files(NEW)
+    numbers = {entry.path: number for number, entry in enumerate(manifest.files)}
+    with open_folder(game) as folder:
+        transaction = DownloadTransaction(folder, manifest, BLOCK)
+        with pytest.raises(ValueError, match="not begun"):
+            transaction.write(numbers["game.eti"], 0, b"x")
+        transaction.begin()
+        for number, offset, data in [
+            (numbers["was-folder"], 0, b"too long"),
+            (numbers["was-folder"], -1, b"x"),
+            (numbers["was-folder"], 1, b"x"),
+            (numbers[VERSION_INI], 0, b"3.0\n"),
+        ]:
+            with pytest.raises(ValueError, match="not a place"):
+                transaction.write(number, offset, data)
+        transaction.close()
+        with pytest.raises(ValueError, match="closed"):
+            transaction.write(numbers["game.eti"], 0, b"x")
+
+
+def test_a_wrong_commit_leaves_no_sentinel(game: Path) -> None:
+    with open_folder(game) as folder:
+        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        transaction.begin()
+        write_blocks(transaction, NEW)
+        digests = digests_of_files(NEW)
+        with pytest.raises(WrongVersion):
+            transaction.commit(b"2.0\n", digests, "3.0")
+        with pytest.raises(ValueError, match="does not fit"):
+            transaction.commit(b"3.0\n", digests, "3.0")
+        with pytest.raises(ValueError, match="one digest per block"):
+            transaction.commit(b"2.0\n", digests[1:], "2.0")
+        os.truncate(game / "game.eti", 5)
+        with pytest.raises(FileChanged):
+            transaction.commit(b"2.0\n", digests, "2.0")
+        (game / "game.eti").unlink()
+        with pytest.raises(FileChanged):
+            transaction.commit(b"2.0\n", digests, "2.0")
+        transaction.close()
+    assert not (game / "version.ini").exists()
+
+
+def test_few_files_are_open_at_once(game: Path) -> None:
+    many = {f"f{number:03}": bytes([number % 256]) * 10 for number in range(100)}
+    many[VERSION_INI] = b"1"
+    with open_folder(game) as folder:
+        before = open_descriptors()
+        transaction = DownloadTransaction(folder, manifest_of_files(many), BLOCK)
+        transaction.begin()
+        write_blocks(transaction, many)
+        assert open_descriptors() - before <= 16
+        transaction.commit(b"1", digests_of_files(many), "1")
+        assert open_descriptors() == before
+        transaction.close()
+    assert read_tree(game) == many
+
+
+def test_begin_comes_in_bounded_parts(game: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction_module, "_FILES_PER_CALL", 2)
+    with open_folder(game) as folder:
+        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        parts = 1
+        while transaction.begin_some():
+            parts += 1
+            with pytest.raises(ValueError, match="not begun"):
+                transaction.commit(b"", [], "")
+        assert parts == 3
+        transaction.close()
+
+
+# -- the order of writes ---------------------------------------------------------------------------
+
+CHANGES = {
+    "open-create",
+    "open-write",
+    "truncate",
+    "write",
+    "make_folder",
+    "rename",
+    "remove_file",
+    "remove_folder",
+}
+SYNCS = {"sync", "sync_folder", "sync_all"}
+
+
+def recorded_update(game: Path) -> list[tuple[str, ...]]:
+    with open_folder(game) as folder:
+        download(folder, OLD)
+    log: list[tuple[str, ...]] = []
+    with RecordingFolder(open_folder(game), log) as folder:
+        download(folder, NEW)
+    assert read_tree(game) == NEW
+    return [call for call in log if call[0] in CHANGES | SYNCS]
+
+
+def test_no_byte_changes_before_the_sentinel_is_durably_gone(game: Path) -> None:
+    log = recorded_update(game)
+    gone = log.index(("rename", "version.ini", ".version.ini.discarded"))
+    assert log[gone + 1] == ("sync_folder", "")
+    # Before it only the plan was written, and synced with the folders that lead to it.
+    for call in log[:gone]:
+        assert all(name in ("", ".lanspread") or name.startswith(".lanspread/") for name in call[1:])
+    plan = log.index(("rename", ".lanspread/plan.json.tmp", ".lanspread/plan.json"))
+    assert log[plan - 1] == ("sync", ".lanspread/plan.json.tmp")
+    assert ("sync_folder", ".lanspread") in log[plan:gone]
+    assert ("sync_folder", "") in log[plan:gone]
+
+
+def test_everything_is_synced_before_the_sentinel_appears(game: Path) -> None:
+    log = recorded_update(game)
+    commit = log.index(("rename", ".version.ini.tmp", "version.ini"))
+    assert log[commit + 1] == ("sync_folder", "")
+    sync_all = next(i for i, call in enumerate(log) if call[0] == "sync_all")
+    files, folders = " ".join(log[sync_all][1:]).split("|")
+    assert set(files.split()) == set(NEW) - {"version.ini"}
+    # "" is in it, too: it is the element that makes two blanks of one.
+    assert set(log[sync_all][1:]) >= {"", "data", "more", "more/deep", "was-file"}
+    assert "gone" not in folders
+    # Between the sync and the commit nothing but our own files changes, each synced itself.
+    between = [call for call in log[sync_all:commit] if call[0] in CHANGES]
+    assert {name for call in between for name in call[1:]} == {
+        ".version.ini.tmp",
+        ".lanspread/download.json.tmp",
+        ".lanspread/download.json",
+    }
+    assert ("sync", ".version.ini.tmp") in log[sync_all:commit]
+    assert ("sync", ".lanspread/download.json.tmp") in log[sync_all:commit]
+    # And before the sync, version.ini was not even mentioned.
+    begun = log.index(("rename", "version.ini", ".version.ini.discarded"))
+    assert not [call for call in log[begun + 1 : commit] if "version.ini" in call[1:]]
+    # Scratch goes when the commit is durable.
+    assert log[commit + 2 :] == [
+        ("remove_file", ".version.ini.discarded"),
+        ("remove_file", ".lanspread/plan.json"),
+    ]
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["nothing", "a download", "a copy", "unfinished"])
+def test_a_fault_at_every_step(tmp_path: Path, before: str) -> None:
+    for step in range(10_000):
+        game = tmp_path / f"{step}"
+        game.mkdir()
+        with open_folder(game) as folder:
+            if before == "a download":
+                download(folder, OLD)
+            elif before == "a copy":
+                copied = [name for name in OLD if not name.startswith(("was-", "gone"))]
+                write_tree(game, {name: OLD[name] for name in copied if name != "data/two"})
+            elif before == "unfinished":
+                unfinished = DownloadTransaction(folder, manifest_of_files(OLD), BLOCK)
+                unfinished.begin()
+                unfinished.close()
+            start = read_tree(game)
+        descriptors = open_descriptors()
+        log: list[tuple[str, ...]] = []
+        with RecordingFolder(open_folder(game), log, fail_at=step) as folder:
+            try:
+                download(folder, NEW)
+                done = True
+            except OSError as error:
+                assert "broken" in str(error)
+                done = False
+            assert folder.open_files == 0
+        assert open_descriptors() == descriptors
+        if (game / "version.ini").exists():
+            assert read_tree(game) in (start, NEW)
+        # The next download takes up where this one broke off.
+        with open_folder(game) as folder:
+            download(folder, NEW)
+        assert read_tree(game) == NEW
+        assert sorted(os.listdir(game / ".lanspread")) == ["download.json"]
+        if done and len(log) <= step:
+            break
+    else:
+        pytest.fail("the download never got through")
+    assert step > 40
+
+
+# -- what is read back from the folder -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plan.json", "download.json"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"nonsense",
+        b"[" * 100_000,
+        b'{"format": 2, "files": []}',
+        b'{"format": 1, "files": [["../../victim", 7]], "copied": true}',
+        b'{"format": 1, "version": "1", "manifest_hash": "", "block_bytes": 1024,'
+        b' "files": [["../../victim", 7, 0, ""]]}',
+    ],
+)
+def test_a_hostile_record_removes_nothing(game: Path, name: str, data: bytes) -> None:
+    victim = game.parent.parent / "victim"
+    victim.write_bytes(b"victim!")
+    os.utime(victim, ns=(0, 0))
+    write_tree(game, {f".lanspread/{name}": data})
+    with open_folder(game) as folder:
+        download(folder, NEW)
+    assert victim.read_bytes() == b"victim!"
+    assert read_tree(game) == NEW
+
+
+def test_a_record_that_names_what_it_must_not_is_none(game: Path) -> None:
+    value = {"format": 1, "files": [["local/save", 4]], "copied": False}
+    write_tree(game, {"local/save": b"mine", ".lanspread/plan.json": json.dumps(value).encode()})
+    with open_folder(game) as folder:
+        download(folder, NEW)
+    assert (game / "local" / "save").read_bytes() == b"mine"
+
+
+PATHS = st.sampled_from(["a", "b/c", "ü", "x" * 50])
+
+
+@given(st.dictionaries(PATHS, st.integers(0, 2**60)), st.booleans())
+def test_plans_come_back(files: dict[str, int], copied: bool) -> None:
+    plan = Plan(files=files, copied=copied)
+    assert decode_plan(encode_plan(plan)) == plan
+
+
+@given(
+    st.dictionaries(
+        PATHS,
+        st.tuples(st.integers(0, 2**60), st.integers(0, 2**62), st.integers(0, 3)),
+    ),
+    st.text(max_size=10).filter(lambda text: text.isprintable()),
+)
+def test_records_come_back(files: dict[str, tuple[int, int, int]], version: str) -> None:
+    record = DownloadRecord(
+        version=version,
+        manifest_hash=b"\x01" * 32,
+        block_bytes=1024,
+        files={
+            path: RecordedFile(path, size, mtime, (b"\x02" * 32,) * count)
+            for path, (size, mtime, count) in files.items()
+        },
+    )
+    assert decode_record(encode_record(record)) == record
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_a_record_or_none(data: bytes) -> None:
+    assert decode_record(data) is None
+    assert decode_plan(data) is None

@@ -1,0 +1,189 @@
+"""Whole peers on a virtual LAN: games to move, events to wait for, trees to compare."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from lanspread.commands import CancelGame, DownloadGame, OperationStarted
+from lanspread.eventhub import PublishedEvent
+from lanspread.peer import Peer
+from lanspread.testing import VirtualHost, open_virtual_peer
+from lanspread.views import GameView, PeerState
+
+BLOCK = 16 * 1024
+# Long before the peers' clock, so that nothing counts as just changed.
+PAST = 1_600_000_000
+
+SMALL_GAME: Mapping[str, bytes] = {
+    "data.eti": random.Random(1).randbytes(100_000),
+    "empty": b"",
+    "a/very/deep/folder/of/its/own/file.bin": random.Random(2).randbytes(20_000),
+    "with space and ünïcode 日本.txt": b"hello",
+    "version.ini": b"1.0\r\nsecond line\n",
+}
+
+
+def large_game(seed: int = 1, size: int = 3_000_000) -> dict[str, bytes]:
+    """Several chunks, some of many files."""
+    rng = random.Random(seed)
+    files = {"big.eti": rng.randbytes(size)}
+    files.update({f"many/{number:03}.dat": rng.randbytes(3_000) for number in range(50)})
+    files["version.ini"] = b"1.0\n"
+    return files
+
+
+def write_game(folder: Path, game_id: str, files: Mapping[str, bytes]) -> Path:
+    """A game that was copied in by hand into `folder/games`, long ago."""
+    game = folder / "games" / game_id
+    for path, data in files.items():
+        file = game / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        os.utime(file, (PAST, PAST))
+    return game
+
+
+def read_game(folder: Path, game_id: str) -> dict[str, bytes]:
+    """What `write_game` wrote, or a download; reserved names left out."""
+    game = folder / "games" / game_id
+    return {
+        str(file.relative_to(game)): file.read_bytes()
+        for file in game.rglob("*")
+        if file.is_file() and not file.relative_to(game).parts[0].startswith(".")
+    }
+
+
+class Party:
+    """Peers that run until the test ends or switches them off."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._scopes: dict[VirtualHost, trio.CancelScope] = {}
+        self._ended: dict[VirtualHost, trio.Event] = {}
+
+    async def start(self, host: VirtualHost, folder: Path, **settings: object) -> Peer:
+        """Run a peer on `host`; small blocks, so that small games have many."""
+        peer: Peer = await self._nursery.start(self._run, host, folder, settings)
+        return peer
+
+    async def _run(
+        self,
+        host: VirtualHost,
+        folder: Path,
+        settings: dict[str, object],
+        task_status: trio.TaskStatus[Peer],
+    ) -> None:
+        ended = self._ended[host] = trio.Event()
+        with trio.CancelScope() as scope:
+            self._scopes[host] = scope
+            settings = {"block_bytes": BLOCK, **settings}
+            async with open_virtual_peer(host, folder, **settings) as peer:  # type: ignore[arg-type]
+                task_status.started(peer)
+                await trio.sleep_forever()
+        ended.set()
+
+    def scope_of(self, host: VirtualHost) -> trio.CancelScope:
+        """Cancelling it ends the peer on `host`, wherever it is."""
+        return self._scopes[host]
+
+    def ended(self, host: VirtualHost) -> trio.Event:
+        return self._ended[host]
+
+    async def leave(self, host: VirtualHost) -> None:
+        """Shut a peer down in order."""
+        self._scopes[host].cancel()
+        await self._ended[host].wait()
+
+    async def kill(self, host: VirtualHost) -> None:
+        """Switch the machine off: nobody hears of it."""
+        host.vanish()
+        await self.leave(host)
+
+    async def stop(self) -> None:
+        for host in list(self._scopes):
+            await self.leave(host)
+
+
+@asynccontextmanager
+async def open_party() -> AsyncIterator[Party]:
+    async with trio.open_nursery() as nursery:
+        party = Party(nursery)
+        try:
+            yield party
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+def game(peer: Peer, game_id: str) -> GameView | None:
+    return next((found for found in peer.games() if found.id == game_id), None)
+
+
+def offering(peer: Peer, game_id: str) -> tuple[str, ...]:
+    """Who offers the game, as `peer` sees it, with content known."""
+    found = game(peer, game_id)
+    return found.peers if found is not None and found.content_hash is not None else ()
+
+
+def connected(peer: Peer) -> set[str]:
+    return {view.peer_id for view in peer.peers() if view.state is PeerState.CONNECTED}
+
+
+async def until(condition: Callable[[], object], within: float = 60.0) -> None:
+    """Wait, in virtual time, until something is true."""
+    with trio.fail_after(within):
+        while not condition():
+            await trio.sleep(0.05)
+
+
+class Events:
+    """Everything that a peer reports from now on."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._subscription = peer.events.subscribe(None)
+        self._pending: list[PublishedEvent] = []
+        self.seen: list[PublishedEvent] = []
+
+    async def wait_for(self, *types: str, within: float = 300.0) -> PublishedEvent:
+        """The next event of one of these types; those before it are in `seen`."""
+        with trio.fail_after(within):
+            while True:
+                while self._pending:
+                    event = self._pending.pop(0)
+                    self.seen.append(event)
+                    if event.type in types:
+                        return event
+                self._pending = await self._subscription.next_batch()
+
+    def types(self) -> list[str]:
+        return [event.type for event in self.seen]
+
+    def of(self, kind: str) -> list[PublishedEvent]:
+        return [event for event in self.seen if event.type == kind]
+
+
+END = ("download.finished", "download.failed", "download.cancelled")
+
+
+async def begin(peer: Peer, game_id: str, variant: str | None = None) -> str:
+    answer = await peer.execute(DownloadGame(id=game_id, variant=variant))
+    assert isinstance(answer, OperationStarted)
+    return answer.operation_id
+
+
+async def fetch(
+    peer: Peer, game_id: str, variant: str | None = None, within: float = 300.0
+) -> PublishedEvent:
+    """Download and return the terminal event."""
+    events = Events(peer)
+    await begin(peer, game_id, variant)
+    return await events.wait_for(*END, within=within)
+
+
+async def cancel(peer: Peer, game_id: str) -> None:
+    await peer.execute(CancelGame(id=game_id))

@@ -1,0 +1,153 @@
+"""Finding, greeting, losing and replacing: what peers see of each other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from lanspread import limits
+from lanspread.commands import ConnectPeer
+from lanspread.errors import LanspreadError
+from lanspread.testing import Link, VirtualLan
+from lanspread.views import PeerState
+from tests.peers.support import (
+    SMALL_GAME,
+    Events,
+    Party,
+    connected,
+    fetch,
+    game,
+    offering,
+    until,
+    write_game,
+)
+
+
+async def test_peers_find_each_other_and_keep_one_connection(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    peers = [await party.start(lan.add_host(n), tmp_path / n) for n in "abcd"]
+    everybody = {peer.peer_id for peer in peers}
+    await until(lambda: all(connected(p) == everybody - {p.peer_id} for p in peers), within=5)
+    await trio.sleep(60)
+    # Each pair has settled on one connection, whoever dialed, and nobody dials again.
+    assert all(connected(p) == everybody - {p.peer_id} for p in peers)
+    for peer in peers:
+        assert peer.statistics().connections == 3
+
+
+async def test_a_static_peer_needs_no_mdns(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    anna = await party.start(lan.add_host("a"), tmp_path / "a", mdns=False)
+    ben = await party.start(lan.add_host("b"), tmp_path / "b", mdns=False, peers=("a:7373",))
+    await until(lambda: connected(anna) == {ben.peer_id}, within=3)
+    await until(lambda: connected(ben) == {anna.peer_id}, within=3)
+
+
+async def test_connect_says_what_is_wrong(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    host = lan.add_host("a")
+    anna = await party.start(host, tmp_path / "a", mdns=False)
+    ben = await party.start(lan.add_host("b"), tmp_path / "b", mdns=False)
+    for wrong in ("nonsense", "a:99999", "10.9.9.9:7373", "a:7999", "nobody:7373"):
+        with pytest.raises(LanspreadError) as caught:
+            await ben.execute(ConnectPeer(address=wrong))
+        assert caught.value.code == "not_found"
+    with pytest.raises(LanspreadError, match="itself"):
+        await ben.execute(ConnectPeer(address="b:7373"))
+    await ben.execute(ConnectPeer(address=f"{host.addresses[0]}:7373"))
+    assert connected(ben) == {anna.peer_id}
+    # Once more is no error, and no second connection.
+    await ben.execute(ConnectPeer(address="a:7373"))
+    await trio.sleep(5)
+    assert ben.statistics().connections == 1
+
+
+async def test_goodbye_is_heard_at_once_and_a_killed_peer_is_missed_in_time(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    hosts = {name: lan.add_host(name) for name in "abc"}
+    peers = {name: await party.start(host, tmp_path / name) for name, host in hosts.items()}
+    await until(lambda: len(connected(peers["c"])) == 2)
+    events = Events(peers["c"])
+    await party.leave(hosts["a"])
+    lost = await events.wait_for("peer.lost", within=2)
+    assert (lost.data["peer_id"], lost.data["reason"]) == (peers["a"].peer_id, "goodbye")
+    await party.kill(hosts["b"])
+    lost = await events.wait_for("peer.lost", within=limits.STALE_TIMEOUT_S + 1)
+    assert lost.data["peer_id"] == peers["b"].peer_id
+    assert lost.data["state"] == PeerState.LOST
+    hosts["b"].come_back()
+    began = trio.current_time()
+    await party.start(hosts["b"], tmp_path / "b")
+    await events.wait_for("peer.connected", within=3)
+    assert trio.current_time() - began < 3
+
+
+async def test_a_quick_restart_is_no_loss(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    hosts = {name: lan.add_host(name) for name in "ab"}
+    write_game(tmp_path / "a", "Quake", SMALL_GAME)
+    await party.start(hosts["a"], tmp_path / "a")
+    ben = await party.start(hosts["b"], tmp_path / "b")
+    await until(lambda: offering(ben, "Quake"))
+    events = Events(ben)
+    await party.kill(hosts["a"])
+    hosts["a"].come_back()
+    await party.start(hosts["a"], tmp_path / "a")
+    updated = await events.wait_for("peer.updated", within=5)
+    assert updated.data["state"] == PeerState.CONNECTED
+    await trio.sleep(2 * limits.STALE_TIMEOUT_S)
+    assert "peer.lost" not in events.types()
+    assert offering(ben, "Quake")
+
+
+async def test_a_new_game_is_seen_by_all_and_a_removed_one_goes(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    write_game(tmp_path / "a", "Quake", SMALL_GAME)
+    anna = await party.start(lan.add_host("a"), tmp_path / "a")
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    carl = await party.start(lan.add_host("c"), tmp_path / "c")
+    await until(lambda: offering(ben, "Quake"))
+    assert (await fetch(ben, "Quake")).type == "download.finished"
+    await until(lambda: len(offering(carl, "Quake")) == 2, within=2)
+    shutil.rmtree(tmp_path / "a/games/Quake")
+    await anna.library.rescan("Quake")
+    await until(lambda: offering(carl, "Quake") == (ben.peer_id,), within=2)
+
+
+async def test_a_clone_is_noticed(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    hosts = {name: lan.add_host(name) for name in "ab"}
+    anna = await party.start(hosts["a"], tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    shutil.copytree(tmp_path / "a/state", tmp_path / "b/state")
+    events = Events(anna)
+    ben = await party.start(hosts["b"], tmp_path / "b")
+    assert ben.peer_id == anna.peer_id
+    warning = await events.wait_for("warning", within=10)
+    assert warning.data["code"] == "identity_cloned"
+    assert "--new-identity" in warning.data["remedy"]
+
+
+async def test_everything_holds_on_a_bad_wire(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    lan.set_default_link(Link(loss=0.2, duplication=0.05, reordering=0.2, jitter_s=0.01))
+    write_game(tmp_path / "a", "Quake", SMALL_GAME)
+    await party.start(lan.add_host("a"), tmp_path / "a")
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    await until(lambda: offering(ben, "Quake"), within=60)
+    assert (await fetch(ben, "Quake")).type == "download.finished"
+    await trio.sleep(300)
+    assert offering(ben, "Quake")
+    assert game(ben, "Quake").downloaded
