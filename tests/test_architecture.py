@@ -267,6 +267,13 @@ def test_files_stay_small() -> None:
     assert {name: count for name, count in counted.items() if count > MAX_LINES} == {}
 
 
+def test_the_mock_clock_is_an_argument() -> None:
+    """pytest-trio overlooks a clock that a test does not take as an argument: it runs for real."""
+    marker = "usefixtures(" + '"autojump_clock")'
+    found = [path.name for path in sources(ROOT / "tests") if marker in path.read_text()]
+    assert found == []
+
+
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -24,10 +24,8 @@ from trio_websocket import (
     wrap_client_stream,
 )
 
+from lanspread.cli.published import read_api_json
 from lanspread.errors import Code, LanspreadError
-
-if TYPE_CHECKING:
-    from lanspread.fs.state import ApiAddress
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
@@ -203,7 +201,7 @@ def _first(group: BaseExceptionGroup[ConnectionRejected]) -> ConnectionRejected:
 
 def find_peer(state: str) -> Endpoint:
     """The endpoint in the state folder. Raises `NoPeerError`."""
-    found = _published(state)
+    found = read_api_json(state)
     if found is None:
         raise NoPeerError(f"no running peer for {state}: start one with `lanspread run`")
     if not _alive(found.pid):
@@ -213,15 +211,8 @@ def find_peer(state: str) -> Endpoint:
 
 def is_published(state: str, instance: str) -> bool:
     """Whether `api.json` still names this run of the peer."""
-    found = _published(state)
+    found = read_api_json(state)
     return found is not None and found.instance == instance
-
-
-def _published(state: str) -> ApiAddress | None:
-    # The one thing the command line reads of the state folder; no command loads it for `--help`.
-    from lanspread.fs.state import read_api_json
-
-    return read_api_json(state)
 
 
 def _alive(pid: int) -> bool:

@@ -3,7 +3,7 @@
 On POSIX a folder is a descriptor and every name is walked from it, one part at a time, without
 following links: whatever happens on the disk meanwhile, no name reaches outside the folder. Systems
 without `dir_fd` have `disk_paths.PathFolder`, which asks before each step instead.
-Source: ARCHITECTURE.md, "The disk".
+Source: ARCHITECTURE.md, "Seams".
 """
 
 from __future__ import annotations

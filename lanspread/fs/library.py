@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
 
 import attrs
 import trio
@@ -25,12 +24,9 @@ from lanspread.fs.local_game import Digests, LocalGame, local_game, missing_dige
 from lanspread.fs.lookout import Lookout
 from lanspread.fs.paths import shown
 from lanspread.fs.scan import Fingerprint, ScannedGame
-from lanspread.fs.slots import Slot, Walk
+from lanspread.fs.slots import Slot, Walks
 from lanspread.model import fold_id
 from lanspread.seams import FileStamp, FileSystem, Folder, Index, Threads, Watcher
-
-# Walks at the same time; more would only make a disk's head travel.
-_WALKS: Final = 4
 
 OnChange = Callable[[frozenset[str]], None]
 OnWarning = Callable[[str, str, str], None]
@@ -53,6 +49,7 @@ class Library:
     ) -> None:
         self._folder = folder
         self._nursery = nursery
+        self._walks = Walks(nursery, self._walk, self._drop_idle)
         self._threads = threads
         self._index = index
         self._catalog = catalog
@@ -61,9 +58,7 @@ class Library:
         self._on_warning = on_warning
         self._games: Mapping[str, LocalGame] = {}
         self._slots: dict[str, Slot] = {}
-        self._walks = trio.CapacityLimiter(_WALKS)
         self._started = False
-        self._closed = False
         self._digest_task = DigestTask(self, threads, block_bytes)
         self._lookout = Lookout(self, folder, threads, on_warning)
 
@@ -90,7 +85,7 @@ class Library:
         The walk begins after the call. Cancelled, the walk goes on by itself. Raises `NotHere` if
         the library was closed.
         """
-        walk = self._ask(self._slot(game_id))
+        walk = self._walks.ask(self._slot(game_id))
         await walk.done.wait()
         if not walk.finished:
             raise NotHere("the library is closed")
@@ -102,7 +97,7 @@ class Library:
         if slot.holds:
             slot.missed = True
         else:
-            self._ask(slot)
+            self._walks.ask(slot)
 
     @contextmanager
     def hold(self, game_id: str) -> Iterator[None]:
@@ -118,7 +113,7 @@ class Library:
             if not slot.holds:
                 self._digest_task.add(key)
                 if slot.missed:
-                    self._ask(slot)
+                    self._walks.ask(slot)
                 self._drop_idle(slot)
 
     def open_game(self, game_id: str) -> Folder:
@@ -222,36 +217,6 @@ class Library:
     def _spelled(self, game_id: str) -> str:
         game = self._games.get(fold_id(game_id))
         return game_id if game is None else game.id
-
-    def _ask(self, slot: Slot) -> Walk:
-        """A walk of a game that begins after now."""
-        if slot.next_walk is None:
-            slot.next_walk = Walk()
-        walk = slot.next_walk
-        if self._closed:
-            slot.next_walk = None
-            walk.done.set()
-        elif not slot.walking:
-            slot.walking = True
-            self._nursery.start_soon(self._walk_while_asked, slot)
-        return walk
-
-    async def _walk_while_asked(self, slot: Slot) -> None:
-        try:
-            while slot.next_walk is not None:
-                async with self._walks:
-                    walk, slot.next_walk = slot.next_walk, None
-                    try:
-                        await self._walk(slot)
-                        walk.finished = True
-                    finally:
-                        walk.done.set()
-        finally:
-            slot.walking = False
-            if slot.next_walk is not None:  # Only when the library ends.
-                slot.next_walk.done.set()
-                slot.next_walk = None
-            self._drop_idle(slot)
 
     def _drop_idle(self, slot: Slot) -> None:
         if fold_id(slot.id) not in self._games and slot.is_idle:
@@ -366,7 +331,7 @@ class Library:
 
     def close(self) -> None:
         """Wake whoever still waits; the nursery is cancelled by `open_library`."""
-        self._closed = True
+        self._walks.close()
         error: FsError = NotHere("the library is closed")
         for slot in self._slots.values():
             slot.tell(error)

@@ -84,28 +84,31 @@ class Lookout:
     async def look_around(self, *, rotate: bool = False) -> None:
         """Find games that came, went or look different; `rotate` walks one more in its turn."""
         async with self._lock:
-            listing = await self._threads.run(self._folder.listing)
-            if listing is None:
-                self._walker.all_gone()
+            if not await self._list_again():
                 return
-            self._take(listing)
-            for key, game in self._walker.games.items():
-                if self._names.get(key) is None:
-                    self._walker.request_walk(game.id)
             for key, name in tuple(self._names.items()):
                 if name is not None and not self._walker.is_held(key):
-                    await self._look_at(key, name)
-            if rotate and listing.ids:
-                self._rotation = (self._rotation + 1) % len(listing.ids)
-                self._walker.request_walk(listing.ids[self._rotation])
+                    found = await self._threads.run(self._folder.fingerprint, name)
+                    if found != self._walker.looks_like(key, name):
+                        self._walker.request_walk(name)
+            if rotate and self._listing.ids:
+                self._rotation = (self._rotation + 1) % len(self._listing.ids)
+                self._walker.request_walk(self._listing.ids[self._rotation])
 
-    async def _look_at(self, key: str, name: str) -> None:
-        found = None
-        if self._walker.looks_like(key, name) is not None:
-            found = await self._threads.run(self._folder.fingerprint, name)
-        # Asked again: it may have been walked, or be gone, by now.
-        if found is None or found != self._walker.looks_like(key, name):
-            self._walker.request_walk(name)
+    async def _list_again(self) -> bool:
+        """Have games walked that came or went; False if there is no games folder."""
+        listing = await self._threads.run(self._folder.listing)
+        if listing is None:
+            self._walker.all_gone()
+            return False
+        self._take(listing)
+        for key, game in self._walker.games.items():
+            if self._names.get(key) is None:
+                self._walker.request_walk(game.id)
+        for key, name in self._names.items():
+            if name is not None and self._walker.looks_like(key, name) is None:
+                self._walker.request_walk(name)
+        return True
 
     def _take(self, listing: GamesListing) -> None:
         for warning in listing.warnings:
@@ -120,8 +123,12 @@ class Lookout:
             known = {game.id for game in self._walker.games.values()}
             for name in names & known:
                 self._walker.request_walk(name)
-            if names - known:
+            if "" in names:
                 await self.look_around()
+            elif names - known:
+                # A cheaper look: any file beside the games may be one that changes all the time.
+                async with self._lock:
+                    await self._list_again()
 
     async def _watch_presence(self) -> None:
         while True:

@@ -1,6 +1,9 @@
-"""What the library keeps of one game beside its published value: walks, holds, known digests."""
+"""What the library keeps of one game beside its published value, and who walks it."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import attrs
 import trio
@@ -8,6 +11,9 @@ import trio
 from lanspread.fs.errors import FsError
 from lanspread.fs.local_game import Digests
 from lanspread.fs.scan import Fingerprint, ScanWarning
+
+# Walks at the same time; more would only make a disk's head travel.
+_WALKS: Final = 4
 
 
 @attrs.define(eq=False)
@@ -69,3 +75,53 @@ class Slot:
         self.loaded = False
         self.unsaved = False
         self.fingerprint = ()
+
+
+class Walks:
+    """One task per game that is being walked; a walk asked for meanwhile follows it."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        walk: Callable[[Slot], Awaitable[None]],
+        walked: Callable[[Slot], None],
+    ) -> None:
+        self._nursery = nursery
+        self._walk = walk
+        self._walked = walked
+        self._limiter = trio.CapacityLimiter(_WALKS)
+        self._closed = False
+
+    def ask(self, slot: Slot) -> Walk:
+        """A walk of a game that begins after now; one that is never done once closed."""
+        if slot.next_walk is None:
+            slot.next_walk = Walk()
+        walk = slot.next_walk
+        if self._closed:
+            slot.next_walk = None
+            walk.done.set()
+        elif not slot.walking:
+            slot.walking = True
+            self._nursery.start_soon(self._walk_while_asked, slot)
+        return walk
+
+    def close(self) -> None:
+        """No walk begins any more."""
+        self._closed = True
+
+    async def _walk_while_asked(self, slot: Slot) -> None:
+        try:
+            while slot.next_walk is not None:
+                async with self._limiter:
+                    walk, slot.next_walk = slot.next_walk, None
+                    try:
+                        await self._walk(slot)
+                        walk.finished = True
+                    finally:
+                        walk.done.set()
+        finally:
+            slot.walking = False
+            if slot.next_walk is not None:  # Only when the library ends.
+                slot.next_walk.done.set()
+                slot.next_walk = None
+            self._walked(slot)

@@ -13,8 +13,6 @@ import re
 import secrets
 from typing import Final
 
-import attrs
-
 from lanspread import limits
 from lanspread.errors import StartError
 from lanspread.fs.locks import Lock, Locked, lock_file, lock_folder
@@ -40,16 +38,6 @@ _MAX_BYTES: Final = limits.MIB
 _MAX_REV: Final = 2**63 - 1
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{32,128}")
 _NEW_IDENTITY: Final = "start with `lanspread run --new-identity` to make a new one"
-
-
-@attrs.frozen
-class ApiAddress:
-    """Where a running peer's local API is, and what lets one in."""
-
-    api_url: str
-    token: str = attrs.field(repr=False)
-    pid: int
-    instance: str
 
 
 class State:
@@ -169,29 +157,6 @@ def _open_locked(
     # Left by a peer that was killed; whoever reads it would knock at a door that is not ours.
     state.remove_api_json()
     return state
-
-
-def read_api_json(state_path: str) -> ApiAddress | None:
-    """Where a running peer's API is; None if none runs or the file is no such file.
-
-    A peer that was killed leaves its file: ask for the pid. Raises `StartError` if the file is
-    there and cannot be read.
-    """
-    path = os.path.join(state_path, API_FILE)
-    try:
-        data = _read(path)
-    except NotADirectoryError:
-        return None
-    except OSError as error:
-        raise _cannot("read", path, error) from error
-    try:
-        value = {} if data is None else json.loads(data)
-        texts = [value["api_url"], value["token"], value["instance"]]
-        if all(isinstance(text, str) for text in texts) and type(value["pid"]) is int:
-            return ApiAddress(texts[0], texts[1], value["pid"], texts[2])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return None
 
 
 def replace_file(path: str, data: bytes, *, mode: int = 0o600) -> None:

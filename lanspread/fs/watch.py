@@ -88,7 +88,7 @@ class Hints:
         """Add a hint; never waits."""
         try:
             self._send.send_nowait(names)
-        except trio.BrokenResourceError:
+        except trio.ClosedResourceError:
             return
         except trio.WouldBlock:
             while self.receive.statistics().current_buffer_used:

@@ -14,10 +14,10 @@ import structlog
 import trio
 
 from lanspread import limits
+from lanspread.config import parse_host_port
 from lanspread.errors import Code, LanspreadError
 from lanspread.events import PeerDiscovered, PeerEvent
 from lanspread.seams import Address, Advertisement, DiscoverySession, Found, Network
-from lanspread.sync.addresses import split_host_port
 from lanspread.sync.backoff import Backoff
 from lanspread.sync.bell import Bell
 from lanspread.sync.directory import PeerRecord
@@ -84,7 +84,7 @@ class Dialer:
         Raises `LanspreadError` that says what was wrong.
         """
         try:
-            split_host_port(address)
+            parse_host_port(address)
         except ValueError as error:
             raise LanspreadError(
                 Code.NOT_FOUND, str(error), "give an address such as 192.168.1.20:7373"
@@ -194,7 +194,7 @@ class Dialer:
             target.backoff.reset(trio.current_time())
 
     async def _dial_static(self, text: str) -> str:
-        host, port = split_host_port(text)
+        host, port = parse_host_port(text)
         addresses = await self._network.resolve(host, port)
         return await self._dial_any(addresses, None)
 

@@ -31,7 +31,14 @@ from lanspread.sync.bell import Bell
 from lanspread.sync.session import Session
 from lanspread.sync.sessions import Sessions
 from lanspread.transfer.operation import Operation, RateMeter
-from lanspread.transfer.plan import Assignment, Chunk, Plan, blocks_to_fetch, chunk_bytes_for, make_chunks
+from lanspread.transfer.plan import (
+    Assignment,
+    Chunk,
+    Plan,
+    blocks_to_fetch,
+    chunk_bytes_for,
+    make_chunks,
+)
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.reference import (
     SENTINEL,

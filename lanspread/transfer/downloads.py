@@ -186,7 +186,12 @@ class Downloads:
         folder = await run(self._library.make_game, game_id)
         transaction = DownloadTransaction(folder, reference.manifest, reference.block_bytes)
         try:
-            await run(transaction.check)
+            try:
+                await run(transaction.check)
+            except BaseException:
+                # Nothing was begun: the folder that was made for it goes again.
+                self._library.drop_if_empty(game_id)
+                raise
             while await run(transaction.begin_some):
                 pass
             sentinel = await download.fetch(reference, transaction)

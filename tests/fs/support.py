@@ -1,4 +1,4 @@
-"""What the tests of the disk share: small games, inline threads, a watcher and recording folders."""
+"""What the tests of the disk share: small games, inline threads, a watcher, recording folders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar, TypeVarTuple
 
+import attrs
 import trio
+import trio.testing
 
+from lanspread.fs.catalog import Catalog
 from lanspread.fs.digests import hash_files
 from lanspread.fs.disk import DiskFileSystem
+from lanspread.fs.library import Library, open_library
 from lanspread.fs.manifest import block_digest, manifest_of
 from lanspread.fs.paths import VERSION_INI
+from lanspread.fs.transaction import DownloadTransaction
 from lanspread.model import FileEntry, Manifest, blocks_of
 from lanspread.seams import Entry, File, FileStamp, Folder
 
@@ -248,5 +253,84 @@ class RecordingFile:
         self.close()
 
 
-def sentinel(version: str) -> dict[str, bytes]:
-    return {VERSION_INI: f"{version}\n".encode()}
+OLD = {
+    "version.ini": b"1.0\n",
+    "game.eti": b"a" * 3000,
+    "game2.eti": b"b" * 2000,
+    "data/one": b"c" * 10,
+    "data/two": b"d" * 1500,
+    "gone/deep/file": b"e",
+    "was-file": b"f",
+    "was-folder/x": b"g",
+}
+NEW = {
+    "version.ini": b"2.0\n",
+    "game.eti": b"A" * 2500,
+    "data/one": b"C" * 4000,
+    "data/empty": b"",
+    "more/deep/file": b"E" * 1024,
+    "was-file/x": b"F",
+    "was-folder": b"G",
+}
+
+
+def download(folder: Folder, files: Mapping[str, bytes]) -> dict[FileStamp, tuple[bytes, ...]]:
+    """The whole transaction, as a downloader would do it."""
+    transaction = DownloadTransaction(folder, manifest_of_files(files), BLOCK)
+    try:
+        transaction.check()
+        transaction.begin()
+        write_blocks(transaction, files)
+        version = files[VERSION_INI].decode().strip()
+        return transaction.commit(files[VERSION_INI], digests_of_files(files), version)
+    finally:
+        transaction.close()
+
+
+def write_blocks(transaction: DownloadTransaction, files: Mapping[str, bytes]) -> None:
+    manifest = manifest_of_files(files)
+    # Last first: blocks come in any order.
+    for number, offset, length in reversed(list(blocks_of(manifest, BLOCK))):
+        path = manifest.files[number].path
+        if path != VERSION_INI:
+            transaction.write(number, offset, memoryview(files[path])[offset : offset + length])
+
+
+GAME = {"version.ini": b"1.0\n", "game.eti": b"x" * 5000, "sub/empty": b""}
+
+
+@attrs.define
+class World:
+    """A games folder and what its library said."""
+
+    games: Path
+    threads: InlineThreads = attrs.field(factory=InlineThreads)
+    index: MemoryIndex = attrs.field(factory=MemoryIndex)
+    watcher: FakeWatcher = attrs.field(factory=FakeWatcher)
+    changes: list[set[str]] = attrs.field(factory=list)
+    warnings: list[str] = attrs.field(factory=list)
+
+    @asynccontextmanager
+    async def library(self, catalog: Catalog | None = None) -> AsyncIterator[Library]:
+        before = open_descriptors()
+        async with open_library(
+            DiskFileSystem(),
+            str(self.games),
+            threads=self.threads,
+            index=self.index,
+            watcher=self.watcher,
+            catalog=catalog or Catalog(),
+            block_bytes=BLOCK,
+            on_change=lambda ids: self.changes.append(set(ids)),
+            on_warning=lambda code, message, remedy: self.warnings.append(code),
+        ) as library:
+            yield library
+        assert open_descriptors() == before
+
+    def hashes(self) -> int:
+        return self.threads.pools.count("hash")
+
+
+async def settled() -> None:
+    """Everything that is due at once has happened."""
+    await trio.testing.wait_all_tasks_blocked()

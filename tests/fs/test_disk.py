@@ -87,7 +87,7 @@ def test_links_are_not_followed(opener: Opener, tree: Path) -> None:
         for name in ("link/secret", "sub/filelink", "dangling"):
             for mode in ("read", "write", "create"):
                 with pytest.raises(OSError, match=r"."):
-                    folder.open(name, mode)  # type: ignore[arg-type]
+                    folder.open(name, mode)
         for call in (folder.list, folder.folder, folder.sync_folder):
             with pytest.raises(OSError, match=r"."):
                 call("link")
@@ -114,7 +114,7 @@ def test_special_files_do_not_hang(opener: Opener, tree: Path) -> None:
             for name in ("fifo", "sock", "sub"):
                 for mode in ("read", "write"):
                     with pytest.raises(OSError, match=r"."):
-                        folder.open(name, mode)  # type: ignore[arg-type]
+                        folder.open(name, mode)
             assert folder.entry("fifo").kind is Kind.OTHER
         assert open_descriptors() == before
 

@@ -46,7 +46,9 @@ def test_games_folders_are_apart(tmp_path: Path) -> None:
     index.close()
 
 
-@pytest.mark.parametrize("damage", [b"", b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+@pytest.mark.parametrize(
+    "damage", [b"", b"no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
 def test_a_damaged_file_is_made_again(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / INDEX_FILE).write_bytes(damage)
     index = opened(tmp_path)
@@ -58,7 +60,7 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, damage: bytes) -> None:
 
 def test_every_damaged_page_is_endured(tmp_path: Path) -> None:
     index = opened(tmp_path)
-    many = {
+    many: dict[FileStamp, tuple[bytes, ...]] = {
         FileStamp(f"f{number}", 1, 1, number): (bytes([number]) * 32,) for number in range(200)
     }
     index.store_digests("g", 4096, many)

@@ -1,89 +1,45 @@
-"""The library follows the disk: walks, hints, timers, holds, digests."""
+"""The library follows the disk: walks, hints, timers, holds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from lanspread import limits
 from lanspread.errors import StartError
-from lanspread.fs import digests as digests_module
 from lanspread.fs.catalog import Catalog
-from lanspread.fs.disk import DiskFileSystem
-from lanspread.fs.errors import Changed, FsError, InTheWay, NotHere, UnsafePath
-from lanspread.fs.library import Library, open_library
-from lanspread.fs.manifest import content_hash, manifest_hash
-from lanspread.fs.reading import ExtentReader
-from lanspread.fs.transaction import DownloadTransaction
-from lanspread.model import CatalogEntry, blocks_of
-from lanspread.seams import FileStamp, Folder
+from lanspread.fs.errors import InTheWay, NotHere, UnsafePath
+from lanspread.fs.library import Library
+from lanspread.fs.manifest import manifest_hash
+from lanspread.model import CatalogEntry
 from tests.fs.support import (
-    BLOCK,
-    FakeWatcher,
-    InlineThreads,
-    MemoryIndex,
+    GAME,
+    World,
     digests_of_files,
     manifest_of_files,
     open_descriptors,
-    open_folder,
+    settled,
     write_tree,
 )
 
-GAME = {"version.ini": b"1.0\n", "game.eti": b"x" * 5000, "sub/empty": b""}
 
-
-@attrs.define
-class World:
-    """A games folder and what its library said."""
-
-    games: Path
-    threads: InlineThreads = attrs.field(factory=InlineThreads)
-    index: MemoryIndex = attrs.field(factory=MemoryIndex)
-    watcher: FakeWatcher = attrs.field(factory=FakeWatcher)
-    changes: list[set[str]] = attrs.field(factory=list)
-    warnings: list[str] = attrs.field(factory=list)
-
-    @asynccontextmanager
-    async def library(self, catalog: Catalog | None = None) -> AsyncIterator[Library]:
-        before = open_descriptors()
-        async with open_library(
-            DiskFileSystem(),
-            str(self.games),
-            threads=self.threads,
-            index=self.index,
-            watcher=self.watcher,
-            catalog=catalog or Catalog(),
-            block_bytes=BLOCK,
-            on_change=lambda ids: self.changes.append(set(ids)),
-            on_warning=lambda code, message, remedy: self.warnings.append(code),
-        ) as library:
-            yield library
-        assert open_descriptors() == before
-
-    def hashes(self) -> int:
-        return self.threads.pools.count("hash")
+def is_present(library: Library) -> bool:
+    return library.is_present
 
 
 @pytest.fixture
-def world(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> World:
+def world(tmp_path: Path) -> World:
     games = tmp_path / "games"
     write_tree(games / "Game", GAME)
     return World(games)
 
 
-async def settled() -> None:
-    """Everything that is due at once has happened."""
-    await trio.testing.wait_all_tasks_blocked()
-
-
-async def test_the_first_scan_is_done_at_once(world: World) -> None:
+async def test_the_first_scan_is_done_at_once(world: World, autojump_clock: MockClock) -> None:
     async with world.library() as library:
         game = library.games["game"]
         assert (game.id, game.version, game.downloaded, game.installed) == (
@@ -102,37 +58,7 @@ async def test_the_first_scan_is_done_at_once(world: World) -> None:
         assert world.changes == []
 
 
-async def test_digests_are_computed_in_the_background(world: World) -> None:
-    async with world.library() as library:
-        await settled()
-        game = library.games["game"]
-        assert game.digests == digests_of_files(GAME)
-        assert game.manifest_hash is not None
-        assert game.content_hash == content_hash(game.manifest_hash, BLOCK, game.digests)
-        assert world.changes == [{"Game"}]
-    # Known from the index next time.
-    before = world.hashes()
-    async with world.library() as library:
-        assert library.games["game"].content_hash == game.content_hash
-        await trio.sleep(10)
-    assert world.hashes() == before
-    assert world.changes == [{"Game"}]
-
-
-async def test_one_changed_file_is_hashed_again_alone(world: World) -> None:
-    write_tree(world.games / "Game", {"big": b"y" * 50 * BLOCK})
-    async with world.library():
-        await settled()
-    (world.games / "Game" / "game.eti").write_bytes(b"z" * 10)
-    before = world.hashes()
-    async with world.library() as library:
-        await settled()
-        files = {**GAME, "big": b"y" * 50 * BLOCK, "game.eti": b"z" * 10}
-        assert library.games["game"].digests == digests_of_files(files)
-    assert world.hashes() - before < 5
-
-
-async def test_hints_cause_walks(world: World) -> None:
+async def test_hints_cause_walks(world: World, autojump_clock: MockClock) -> None:
     async with world.library() as library:
         await settled()
         world.changes.clear()
@@ -154,7 +80,9 @@ async def test_hints_cause_walks(world: World) -> None:
         assert set(library.games) == {"game", "third"}
 
 
-async def test_a_snapshot_of_the_games_never_changes(world: World) -> None:
+async def test_a_snapshot_of_the_games_never_changes(
+    world: World, autojump_clock: MockClock
+) -> None:
     async with world.library() as library:
         snapshot = library.games
         write_tree(world.games / "Another", GAME)
@@ -163,7 +91,9 @@ async def test_a_snapshot_of_the_games_never_changes(world: World) -> None:
         assert set(library.games) == {"game", "another"}
 
 
-async def test_the_fallback_scan_finds_what_nobody_hinted(world: World) -> None:
+async def test_the_fallback_scan_finds_what_nobody_hinted(
+    world: World, autojump_clock: MockClock
+) -> None:
     async with world.library() as library:
         await settled()
         write_tree(world.games / "Another", GAME)
@@ -177,7 +107,9 @@ async def test_the_fallback_scan_finds_what_nobody_hinted(world: World) -> None:
         assert "another" in library.games
 
 
-async def test_nested_changes_are_found_in_rotation(world: World) -> None:
+async def test_nested_changes_are_found_in_rotation(
+    world: World, autojump_clock: MockClock
+) -> None:
     write_tree(world.games / "Another", GAME)
     async with world.library() as library:
         for name in ("Game", "Another"):
@@ -187,7 +119,9 @@ async def test_nested_changes_are_found_in_rotation(world: World) -> None:
             assert game.size == 5011
 
 
-async def test_a_changed_game_is_walked_again_after_a_while(world: World) -> None:
+async def test_a_changed_game_is_walked_again_after_a_while(
+    world: World, autojump_clock: MockClock
+) -> None:
     async with world.library() as library:
         await settled()
         write_tree(world.games / "Game", {"sub/copying": b"half"})
@@ -200,7 +134,9 @@ async def test_a_changed_game_is_walked_again_after_a_while(world: World) -> Non
         )
 
 
-async def test_rescan_sees_what_was_there_when_it_was_called(world: World) -> None:
+async def test_rescan_sees_what_was_there_when_it_was_called(
+    world: World, autojump_clock: MockClock
+) -> None:
     async with world.library() as library:
         async with trio.open_nursery() as nursery:
             for number in range(10):
@@ -221,7 +157,7 @@ async def self_check(library: Library, at_least: str) -> None:
     assert int(game.version) >= int(at_least)
 
 
-async def test_a_cancelled_rescan_goes_on(world: World) -> None:
+async def test_a_cancelled_rescan_goes_on(world: World, autojump_clock: MockClock) -> None:
     async with world.library() as library:
         (world.games / "Game" / "version.ini").write_bytes(b"2.0")
         with trio.CancelScope() as scope:
@@ -231,7 +167,7 @@ async def test_a_cancelled_rescan_goes_on(world: World) -> None:
         assert library.games["game"].version == "2.0"
 
 
-async def test_a_held_game_is_left_alone(world: World) -> None:
+async def test_a_held_game_is_left_alone(world: World, autojump_clock: MockClock) -> None:
     async with world.library() as library:
         await settled()
         with library.hold("Game"):
@@ -256,99 +192,7 @@ async def test_a_held_game_is_left_alone(world: World) -> None:
         assert library.games["game"].content_hash is not None
 
 
-async def test_digests_on_demand(world: World) -> None:
-    async with world.library() as library:
-        game = library.games["game"]
-        assert game.manifest_hash is not None
-        found: list[tuple[bytes, ...]] = []
-
-        async def ask() -> None:
-            assert game.manifest_hash is not None
-            found.append(await library.digests("game", game.manifest_hash))
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(5):
-                nursery.start_soon(ask)
-        assert found == [digests_of_files(GAME)] * 5
-        # 5 blocks, one for the sentinel, one to see the end; not five times as many.
-        assert world.hashes() <= 8
-        with pytest.raises(Changed):
-            await library.digests("Game", b"other")
-        with pytest.raises(NotHere):
-            await library.digests("nothing", game.manifest_hash)
-
-
-async def test_what_somebody_waits_for_goes_first(world: World) -> None:
-    write_tree(world.games / "A", {"version.ini": b"1", "huge": bytes(500 * BLOCK)})
-    async with world.library() as library:
-        game = library.games["game"]
-        assert game.manifest_hash is not None
-        await library.digests("Game", game.manifest_hash)
-        assert library.games["a"].content_hash is None
-        await settled()
-        assert library.games["a"].content_hash is not None
-
-
-async def test_a_change_ends_the_wait_for_digests(world: World) -> None:
-    write_tree(world.games / "Game", {"big": bytes(50 * BLOCK)})
-    async with world.library() as library:
-        game = library.games["game"]
-        errors: list[FsError] = []
-
-        async def ask() -> None:
-            assert game.manifest_hash is not None
-            try:
-                await library.digests("Game", game.manifest_hash)
-            except FsError as error:
-                errors.append(error)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask)
-            while world.hashes() < 5:
-                await trio.lowlevel.checkpoint()
-            write_tree(world.games / "Game", {"big": bytes(20 * BLOCK)})
-        assert isinstance(errors[0], Changed)
-        await trio.sleep(2 * limits.SETTLE_S)
-        assert library.games["game"].digests == digests_of_files({**GAME, "big": bytes(20 * BLOCK)})
-
-
-async def test_a_file_that_never_rests_does_not_keep_the_disk_busy(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(digests_module, "matches", lambda entry, stamp: False)
-    async with world.library() as library:
-        await trio.sleep(100)
-        assert library.games["game"].content_hash is None
-        assert len(world.threads.pools) < 400
-        monkeypatch.undo()
-        await trio.sleep(2 * limits.SETTLE_S)
-        assert library.games["game"].content_hash is not None
-
-
-async def test_an_unreadable_file_makes_a_game_local_only(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(folder: Folder, stamp: FileStamp) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(digests_module, "open_stamped", broken)
-    async with world.library() as library:
-        game = library.games["game"]
-        assert game.manifest_hash is not None
-        with pytest.raises(NotHere):
-            await library.digests("Game", game.manifest_hash)
-        await settled()
-        assert library.games["game"].problem == "'game.eti' cannot be read: Input/output error"
-        await library.rescan("Game")
-        await trio.sleep(30)
-        assert world.warnings == ["game_local_only"]
-        monkeypatch.undo()
-        await trio.sleep(2 * limits.FALLBACK_SCAN_S)
-        assert library.games["game"].problem is None
-        assert library.games["game"].content_hash is not None
-
-
-async def test_an_unsafe_name_is_told_once(world: World) -> None:
+async def test_an_unsafe_name_is_told_once(world: World, autojump_clock: MockClock) -> None:
     write_tree(world.games / "Game", {"NUL.txt": b""})
     async with world.library() as library:
         await library.rescan("Game")
@@ -362,7 +206,7 @@ async def test_an_unsafe_name_is_told_once(world: World) -> None:
         assert library.games["game"].problem is None
 
 
-async def test_twins_are_withheld(world: World) -> None:
+async def test_twins_are_withheld(world: World, autojump_clock: MockClock) -> None:
     async with world.library() as library:
         write_tree(world.games / "GAME", GAME)
         world.watcher.changed("GAME")
@@ -378,7 +222,7 @@ async def test_twins_are_withheld(world: World) -> None:
         assert {game.id for game in library.games.values()} == {"GAME", "Other"}
 
 
-async def test_an_unmounted_games_folder_is_absent(world: World) -> None:
+async def test_an_unmounted_games_folder_is_absent(world: World, autojump_clock: MockClock) -> None:
     async with world.library() as library:
         await settled()
         hashes = world.hashes()
@@ -388,7 +232,7 @@ async def test_an_unmounted_games_folder_is_absent(world: World) -> None:
         world.games.mkdir()
         await trio.sleep(10)
         assert library.games == {}
-        assert not library.is_present
+        assert not is_present(library)
         assert world.changes == [{"Game"}]
         assert world.warnings == ["games_folder_gone"]
         for call in (library.open_game, library.make_game):
@@ -401,13 +245,13 @@ async def test_an_unmounted_games_folder_is_absent(world: World) -> None:
         await trio.sleep(10)
         away.rename(world.games)
         await trio.sleep(10)
-        assert library.is_present
+        assert is_present(library)
         assert library.games["game"].content_hash is not None
         assert world.changes == [{"Game"}, {"Game"}]
         assert world.hashes() == hashes
 
 
-async def test_the_catalog_decides_what_is_shared(world: World) -> None:
+async def test_the_catalog_decides_what_is_shared(world: World, autojump_clock: MockClock) -> None:
     write_tree(world.games / "Other", GAME)
     write_tree(world.games / "Old", GAME)
     catalog = Catalog(
@@ -426,44 +270,7 @@ async def test_the_catalog_decides_what_is_shared(world: World) -> None:
         assert library.games["other"].content_hash is None
 
 
-async def test_a_download_needs_no_hashing(world: World) -> None:
-    """The library and the transaction together, as a downloader uses them."""
-    async with world.library() as library:
-        await settled()
-        source = library.games["game"]
-        hashes = world.hashes()
-        with library.hold("Copy"):
-            folder = library.make_game("Copy")
-            transaction = DownloadTransaction(folder, source.manifest, BLOCK)
-            transaction.check()
-            transaction.begin()
-            assert source.digests is not None
-            extents = [
-                extent
-                for extent in blocks_of(source.manifest, BLOCK)
-                if source.manifest.files[extent[0]].path != "version.ini"
-            ]
-            with library.open_game("game") as original:
-                reader = ExtentReader(original, source.stamps, extents)
-                for number, offset, length in extents:
-                    transaction.write(number, offset, reader.read(length))
-                reader.close()
-            stamps = transaction.commit(GAME["version.ini"], source.digests, "1.0")
-            transaction.close()
-            folder.close()
-            library.store_digests("Copy", stamps)
-            game = await library.rescan("Copy")
-        assert game is not None
-        assert game.content_hash == source.content_hash
-        await trio.sleep(10)
-        assert world.hashes() == hashes
-    before = world.hashes()
-    async with world.library() as library:
-        assert library.games["copy"].content_hash == source.content_hash
-    assert world.hashes() == before
-
-
-async def test_game_folders(world: World) -> None:
+async def test_game_folders(world: World, autojump_clock: MockClock) -> None:
     (world.games / "file").write_bytes(b"")
     async with world.library() as library:
         with library.open_game("GAME") as folder:
@@ -485,7 +292,7 @@ async def test_game_folders(world: World) -> None:
                 library.make_game(name)
 
 
-async def test_a_game_folder_may_be_a_link(world: World) -> None:
+async def test_a_game_folder_may_be_a_link(world: World, autojump_clock: MockClock) -> None:
     (world.games / "Game").rename(world.games.parent / "disk2")
     (world.games / "Game").symlink_to(world.games.parent / "disk2")
     async with world.library() as library:
@@ -495,36 +302,19 @@ async def test_a_game_folder_may_be_a_link(world: World) -> None:
             assert folder.exists("version.ini")
 
 
-async def test_a_folder_that_cannot_be_opened_is_a_start_error(world: World) -> None:
+async def test_a_folder_that_cannot_be_opened_is_a_start_error(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.games = world.games / "nowhere"
     with pytest.raises(StartError):
         async with world.library():
             pass
 
 
-async def test_waiting_ends_with_the_library(world: World) -> None:
-    results: list[str] = []
-
-    async def wait(library: Library, hash_: bytes) -> None:
-        try:
-            await library.digests("Game", hash_)
-        except NotHere:
-            results.append("digests")
-
-    async with trio.open_nursery() as nursery:
-        async with world.library() as library:
-            with library.hold("Game"):
-                game = library.games["game"]
-                assert game.manifest_hash is not None
-                nursery.start_soon(wait, library, game.manifest_hash)
-                await settled()
-    assert results == ["digests"]
-    with pytest.raises(NotHere):
-        await library.rescan("Game")
-
-
 @pytest.mark.parametrize("steps", range(0, 60, 3))
-async def test_cancelled_anywhere_nothing_stays_open(world: World, steps: int) -> None:
+async def test_cancelled_anywhere_nothing_stays_open(
+    world: World, autojump_clock: MockClock, steps: int
+) -> None:
     before = open_descriptors()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -540,12 +330,3 @@ async def cancel_after(scope: trio.CancelScope, steps: int) -> None:
     for _ in range(steps):
         await trio.lowlevel.checkpoint()
     scope.cancel()
-
-
-def test_support_index_is_independent(tmp_path: Path) -> None:
-    index = MemoryIndex()
-    digests: dict[FileStamp, tuple[bytes, ...]] = {}
-    index.store_digests("g", 1, digests)
-    digests[FileStamp("a", 1, 1, 1)] = ()
-    assert index.load_digests("g", 1) == {}
-    open_folder(tmp_path).close()

@@ -23,14 +23,14 @@ from lanspread.model import FileEntry, Manifest
 def test_manifest_hash_is_of_canonical_cbor() -> None:
     manifest = manifest_of([FileEntry("b", 300), FileEntry("a", 0)])
     # [["a", 0], ["b", 300]]
-    assert manifest_hash(manifest) == hashlib.sha256(bytes.fromhex("828261610082616219012c")).digest()
+    assert (
+        manifest_hash(manifest) == hashlib.sha256(bytes.fromhex("828261610082616219012c")).digest()
+    )
 
 
 def test_content_hash_is_of_canonical_cbor() -> None:
     first, second = b"\x11" * 32, b"\x22" * 32
-    encoded = (
-        bytes.fromhex("835820") + first + bytes.fromhex("190400815820") + second
-    )
+    encoded = bytes.fromhex("835820") + first + bytes.fromhex("190400815820") + second
     assert content_hash(first, 1024, [second]) == hashlib.sha256(encoded).digest()
 
 

@@ -113,8 +113,18 @@ def test_a_linked_sentinel_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b"bad\xff", b"tab\t", b"end.", b"NUL.txt", b"Version.INI", b"LOCAL/x", b"a\\b", b"c:x"]
-    + [b"local", b"version.ini/x"],
+    [
+        b"bad\xff",
+        b"tab\t",
+        b"end.",
+        b"NUL.txt",
+        b"Version.INI",
+        b"LOCAL/x",
+        b"a\\b",
+        b"c:x",
+        b"local",
+        b"version.ini/x",
+    ],
 )
 def test_unsafe_names_make_a_game_local_only(tmp_path: Path, name: bytes) -> None:
     files: dict[str, bytes] = {"game.eti": b"x"}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lanspread.cli.published import read_api_json
 from lanspread.errors import StartError
-from lanspread.fs import state as state_module
-from lanspread.fs.state import State, open_state, read_api_json
+from lanspread.fs.state import State, open_state
 from tests.fs.support import open_descriptors
 
 
@@ -102,9 +102,16 @@ def test_a_damaged_identity_is_never_replaced(
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b'{"epoch": "00", "rev": 1}', b'{"epoch": 5, "rev": 1}']
-    + [b'{"epoch": "' + b"0" * 32 + b'", "rev": -1}', b'{"epoch": "' + b"0" * 32 + b'", "rev": 1.5}']
-    + [b"[" * 100_000],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"epoch": "00", "rev": 1}',
+        b'{"epoch": 5, "rev": 1}',
+        b'{"epoch": "' + b"0" * 32 + b'", "rev": -1}',
+        b'{"epoch": "' + b"0" * 32 + b'", "rev": 1.5}',
+        b"[" * 100_000,
+    ],
 )
 def test_a_damaged_revision_starts_a_new_epoch(path: Path, games: str, data: bytes) -> None:
     first = reopened(path, games)
@@ -206,7 +213,7 @@ def test_a_full_disk_keeps_the_old_file(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(state_module.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             state.save_revision(state.epoch, 4)
     assert state.rev == 3

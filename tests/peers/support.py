@@ -120,13 +120,25 @@ async def open_party() -> AsyncIterator[Party]:
             nursery.cancel_scope.cancel()
 
 
-def game(peer: Peer, game_id: str) -> GameView | None:
-    return next((found for found in peer.games() if found.id == game_id), None)
+def listed(peer: Peer, game_id: str) -> bool:
+    return any(found.id == game_id for found in peer.games())
+
+
+def game(peer: Peer, game_id: str) -> GameView:
+    """The game as `peer` shows it; it must be there."""
+    return next(found for found in peer.games() if found.id == game_id)
+
+
+def done_bytes(peer: Peer, game_id: str) -> int:
+    """How far the game's operation is; it must be running."""
+    operation = game(peer, game_id).operation
+    assert operation is not None
+    return operation.done_bytes
 
 
 def offering(peer: Peer, game_id: str) -> tuple[str, ...]:
     """Who offers the game, as `peer` sees it, with content known."""
-    found = game(peer, game_id)
+    found = game(peer, game_id) if listed(peer, game_id) else None
     return found.peers if found is not None and found.content_hash is not None else ()
 
 

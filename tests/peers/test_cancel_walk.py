@@ -77,12 +77,12 @@ async def run_once(folder: Path, step: int, victim: str) -> Run:
         await party.start(hosts["a"], folder / "a")
         ben = await party.start(hosts["b"], folder / "b")
         await until(lambda: offering(ben, "Quake"))
-        cut = {
+        victims: dict[str, Callable[[], None]] = {
             "download": partial(_cancel, ben),
             "peer": party.scope_of(hosts["b"]).cancel,
             "source": party.scope_of(hosts["a"]).cancel,
-        }[victim]
-        instrument = CancelAt(step, cut)
+        }
+        instrument = CancelAt(step, victims[victim])
         trio.lowlevel.add_instrument(instrument)
         try:
             instrument.arm()
@@ -183,4 +183,3 @@ def _count_tasks() -> int:
     root = trio.lowlevel.current_root_task()
     assert root is not None
     return below(root)
-

@@ -17,6 +17,7 @@ from tests.peers.support import (
     Party,
     begin,
     cancel,
+    done_bytes,
     fetch,
     game,
     large_game,
@@ -114,7 +115,7 @@ async def test_a_source_that_dies_is_made_up_for(
     await until(lambda: len(offering(carl, "Quake")) == 2)
     events = Events(carl)
     await begin(carl, "Quake")
-    await until(lambda: game(carl, "Quake").operation.done_bytes > 500_000)
+    await until(lambda: done_bytes(carl, "Quake") > 500_000)
     await party.kill(hosts["a"])
     end = await events.wait_for(*END)
     assert end.type == "download.finished"
@@ -135,14 +136,16 @@ async def test_with_all_sources_gone_it_waits_and_goes_on_when_one_is_back(
     await until(lambda: len(offering(carl, "Quake")) == 2)
     events = Events(carl)
     await begin(carl, "Quake")
-    await until(lambda: game(carl, "Quake").operation.done_bytes > 500_000)
-    before = game(carl, "Quake").operation.done_bytes
+    await until(lambda: done_bytes(carl, "Quake") > 500_000)
+    before = done_bytes(carl, "Quake")
     await party.kill(hosts["a"])
     await party.kill(hosts["b"])
     paused = await events.wait_for("download.paused", within=120)
     assert paused.data["reason"] == "no_sources"
     assert not (tmp_path / "c/games/Quake/version.ini").exists()
-    assert game(carl, "Quake").operation.state == "waiting"
+    operation = game(carl, "Quake").operation
+    assert operation is not None
+    assert operation.state == "waiting"
     hosts["a"].come_back()
     await party.start(hosts["a"], tmp_path / "a")
     await events.wait_for("download.resumed", within=30)
@@ -165,7 +168,7 @@ async def test_cancel_leaves_no_sentinel_and_a_later_download_completes(
     await until(lambda: offering(ben, "Quake"))
     events = Events(ben)
     await begin(ben, "Quake")
-    await until(lambda: game(ben, "Quake").operation.done_bytes > 500_000)
+    await until(lambda: done_bytes(ben, "Quake") > 500_000)
     await cancel(ben, "Quake")
     assert (await events.wait_for(*END)).type == "download.cancelled"
     assert not (tmp_path / "b/games/Quake/version.ini").exists()
