@@ -177,16 +177,18 @@ class Responder:
             await self.send(page)
 
     async def _asked_for(self, number: int) -> bool:
+        """Whether the next page is asked for; False if the asker has enough."""
         with transport_errors():
-            with trio.move_on_after(limits.SEND_SILENCE_S):
+            with trio.move_on_after(limits.SEND_SILENCE_S) as scope:
                 payload = await self._reader.frame()
-                if payload is None:
-                    return False
-                message = codec.decode(payload)
-                if not isinstance(message, m.NextPage) or message.page != number:
-                    raise PeerMisbehaved("asked for another page than the next one")
-                return True
-        return False
+            if scope.cancelled_caught:
+                raise RequestReset(m.RESET_CANCELLED)
+            if payload is None:
+                return False
+            message = codec.decode(payload)
+        if not isinstance(message, m.NextPage) or message.page != number:
+            raise PeerMisbehaved("asked for another page than the next one")
+        return True
 
     async def refuse(self, code: str, message: str = "") -> None:
         """Answer with an `Error`, or reset the stream if the answer has begun."""

@@ -131,13 +131,13 @@ async def answer_get_library(
 # -- following ------------------------------------------------------------------------------------
 
 
-async def fetch_library(session: Session, known: Position | None) -> RemoteLibrary | None:
+async def fetch_library(session: Session) -> RemoteLibrary | None:
     """Ask a peer for its library and check it against the digest that came with it.
 
     Returns None if the peer is busy. Raises `PeerMisbehaved` if the pages contradict themselves.
     """
-    since = None if known is None else m.LibraryPosition(epoch=known.epoch, rev=known.rev)
-    request = m.GetLibrary(since=since)
+    # Asked for by position, the answer may be a delta, and those are not applied yet.
+    request = m.GetLibrary(since=None)
     games: dict[str, GameSummary] = {}
     hashes: dict[str, bytes] = {}
     first: m.LibrarySnapshot | None = None
@@ -204,7 +204,7 @@ class Follower:
             self._news = trio.Event()
             if self._announced is None or self._is_current(self._announced):
                 continue
-            library = await fetch_library(self._session, self._view)
+            library = await fetch_library(self._session)
             if library is None:
                 await trio.sleep(limits.LIBRARY_RETRY_S)
                 self._news.set()

@@ -162,6 +162,8 @@ class Session:
                 case m.Pong():
                     continue
                 case m.Goodbye():
+                    if message.peer_id != self.peer_id:
+                        raise PeerMisbehaved("a goodbye of somebody else")
                     self.close(m.CLOSE_GOODBYE, "goodbye")
                     return
                 case m.LibrarySummary() | m.LibraryDelta():

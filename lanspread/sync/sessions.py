@@ -178,6 +178,10 @@ class Sessions:
     # -- one session per peer ---------------------------------------------------------------------
 
     def _adopt(self, connection: Connection, greeted: handshake.Greeted) -> Session:
+        if connection.statistics().unaccepted_streams > limits.MAX_EARLY_REQUESTS:
+            reason = "too many requests before the handshake was done"
+            connection.close(m.CLOSE_PROTOCOL_ERROR, reason)
+            raise HandshakeFailed(HandshakeFault.MISBEHAVED, reason)
         session = Session(connection, greeted, self._identity.peer_id, self._handlers)
         peer_id = session.peer_id
         old = self._current.get(peer_id)

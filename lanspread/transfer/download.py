@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from lanspread import limits
-from lanspread.errors import Code, LanspreadError
+from lanspread.errors import LanspreadError
 from lanspread.events import (
     DownloadBegin,
     DownloadPaused,
@@ -25,7 +25,6 @@ from lanspread.events import (
 )
 from lanspread.fs.manifest import block_digest
 from lanspread.fs.transaction import DownloadTransaction
-from lanspread.model import block_count
 from lanspread.seams import Threads
 from lanspread.sync.bell import Bell
 from lanspread.sync.session import Session
@@ -43,10 +42,10 @@ from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.reference import (
     SENTINEL,
     Reference,
-    check_sentinel,
     fetch_digests,
     fetch_manifest,
     fetch_reference,
+    fetch_sentinel,
 )
 from lanspread.transfer.source import (
     ChunkRequest,
@@ -100,29 +99,45 @@ class Download:
     async def find_reference(self) -> Reference:
         """The reference from the first source that can give it; waits while there is none.
 
-        Raises `LanspreadError` where nobody's answer can help.
+        Raises `LanspreadError` where no source's answer can be used.
         """
+        refused: LanspreadError | None = None
         while True:
             rung = self._context.sessions.changed.next()
             for session in self._candidates():
                 try:
-                    with trio.fail_after(_DIGESTS_TIMEOUT_S):
-                        return await fetch_reference(
-                            session,
-                            self._game_id,
-                            self._variant.version,
-                            self._variant.manifest_hash,
-                            self._variant.content_hash,
-                        )
+                    return await self._reference_from(session)
+                except LanspreadError as error:
+                    # It may be this source alone that sends such a manifest.
+                    refused = error
+                    self._drop(session.peer_id, str(error))
                 except SourceLied as error:
                     self._drop(session.peer_id, str(error))
                 except (SourceError, trio.TooSlowError) as error:
                     _log.info("no manifest from a source", peer=session.peer_id, why=str(error))
                     self._not_before[session.peer_id] = trio.current_time() + _REJOIN_S
-            if not self._offers():
+            if self._offers():
+                self._resume()
+            elif refused is not None:
+                raise refused
+            else:
                 self._pause()
             with trio.move_on_after(_REJOIN_S):
                 await rung.wait()
+
+    async def _reference_from(self, session: Session) -> Reference:
+        with trio.fail_after(_DIGESTS_TIMEOUT_S):
+            reference = await fetch_reference(
+                session,
+                self._game_id,
+                self._variant.version,
+                self._variant.manifest_hash,
+                self._variant.content_hash,
+            )
+            source = QuicSource(session, self._context.down)
+            sentinel = await fetch_sentinel(source, self._game_id, reference)
+        self.bytes_fetched += len(sentinel)
+        return attrs.evolve(reference, sentinel=sentinel)
 
     def _offers(self) -> list[Offer]:
         return [offer for offer in self._context.offers(self._game_id) if self._fits(offer)]
@@ -134,7 +149,7 @@ class Download:
             summary.offered
             and summary.eti_version == variant.version
             and summary.manifest_hash == variant.manifest_hash
-            and summary.content_hash in (variant.content_hash, None)
+            and (variant.content_hash is None or summary.content_hash in (variant.content_hash, None))
             and offer.peer_id not in self._dropped
         )
 
@@ -154,8 +169,8 @@ class Download:
 
     # -- fetching ---------------------------------------------------------------------------------
 
-    async def fetch(self, reference: Reference, transaction: DownloadTransaction) -> bytes:
-        """Fetch and write every block; returns version.ini, which the commit writes last.
+    async def fetch(self, reference: Reference, transaction: DownloadTransaction) -> None:
+        """Fetch and write every block but those of version.ini, which the commit writes.
 
         Waits, and says so, while no source is there. Cancelled, blocks may be half fetched but
         what is written is verified; no task of it goes on.
@@ -166,7 +181,7 @@ class Download:
             reference.manifest, reference.block_bytes, reference.digests, SENTINEL
         )
         plan = Plan(make_chunks(blocks, chunk_bytes_for(reference.manifest.total_bytes)))
-        self._operation.total_bytes = plan.total_bytes + reference.sentinel_size
+        self._operation.total_bytes = plan.total_bytes + len(reference.sentinel)
         self._context.publish(
             DownloadBegin(
                 operation_id=self._operation.id,
@@ -182,11 +197,9 @@ class Download:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._recruit, work, nursery)
             nursery.start_soon(self._report, plan)
-            sentinel = await self._fetch_sentinel(reference)
             await self._finished.wait()
             nursery.cancel_scope.cancel()
         self._operation.done_bytes = self._operation.total_bytes
-        return sentinel
 
     async def _recruit(self, work: _Work, nursery: trio.Nursery) -> None:
         """Start work with every source that comes; say when there is none."""
@@ -217,7 +230,7 @@ class Download:
                 nursery.start_soon(self._watch, source, nursery.cancel_scope)
                 for _ in range(limits.PIPELINE_DEPTH):
                     nursery.start_soon(self._guarded_worker, source, work, nursery.cancel_scope)
-        except SourceLied as error:
+        except (SourceLied, LanspreadError) as error:
             self._drop(source.peer_id, str(error))
         except (SourceError, trio.TooSlowError) as error:
             self._leave_out(source, str(error))
@@ -321,33 +334,6 @@ class Download:
             finally:
                 del self._scopes[assignment]
 
-    async def _fetch_sentinel(self, reference: Reference) -> bytes:
-        """version.ini, from whichever source gives one that verifies."""
-        size = reference.sentinel_size
-        if size > limits.MAX_WHOLE_FILE_BYTES:
-            raise LanspreadError(
-                Code.NOT_AVAILABLE, "the game's version.ini is too large", "tell its owner"
-            )
-        expected = _digests_of(reference, SENTINEL)
-        while True:
-            changed = self._changed.next()
-            for source in list(self._sources.values()):
-                try:
-                    data = await source.fetch_file(
-                        self._game_id, reference.manifest_hash, SENTINEL, size
-                    )
-                    _check_blocks(data, reference.block_bytes, expected)
-                    check_sentinel(data, reference.version)
-                except SourceLied as error:
-                    self._drop(source.peer_id, str(error))
-                except SourceError:
-                    continue
-                else:
-                    self.bytes_fetched += size
-                    return data
-            with trio.move_on_after(_REJOIN_S):
-                await changed.wait()
-
     # -- sources ----------------------------------------------------------------------------------
 
     def _drop(self, peer_id: str, reason: str) -> None:
@@ -427,19 +413,3 @@ def _verify_and_write(transaction: DownloadTransaction, chunk: Chunk, buffer: by
     for block in chunk.blocks:
         transaction.write(block.file, block.offset, view[at : at + block.length])
         at += block.length
-
-
-def _digests_of(reference: Reference, path: str) -> tuple[bytes, ...]:
-    at = 0
-    for entry in reference.manifest.files:
-        count = block_count(entry.size, reference.block_bytes)
-        if entry.path == path:
-            return reference.digests[at : at + count]
-        at += count
-    raise KeyError(path)
-
-
-def _check_blocks(data: bytes, block_bytes: int, digests: tuple[bytes, ...]) -> None:
-    for number, digest in enumerate(digests):
-        if block_digest(data[number * block_bytes : (number + 1) * block_bytes]) != digest:
-            raise SourceLied("it sent a version.ini that does not match its digest")

@@ -194,8 +194,10 @@ class Downloads:
                 raise
             while await run(transaction.begin_some):
                 pass
-            sentinel = await download.fetch(reference, transaction)
-            stamps = await run(transaction.commit, sentinel, reference.digests, reference.version)
+            await download.fetch(reference, transaction)
+            stamps = await run(
+                transaction.commit, reference.sentinel, reference.digests, reference.version
+            )
             self._library.store_digests(game_id, stamps)
         finally:
             transaction.close()

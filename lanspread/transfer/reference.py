@@ -9,21 +9,30 @@ import attrs
 
 from lanspread import limits
 from lanspread.errors import Code, LanspreadError
-from lanspread.fs.manifest import content_hash, manifest_hash, version_of
-from lanspread.fs.paths import UnsafePath, check_manifest_paths
+from lanspread.fs.manifest import (
+    block_digest,
+    check_manifest,
+    content_hash,
+    manifest_hash,
+    version_of,
+)
+from lanspread.fs.paths import UnsafePath
 from lanspread.model import FileEntry, Manifest, block_count
 from lanspread.sync import messages as m
 from lanspread.sync.errors import PeerMisbehaved
 from lanspread.sync.exchange import Exchange, PageReader
 from lanspread.sync.session import Session
-from lanspread.transfer.source import SourceChanged, SourceLied, SourceUnable, source_errors
+from lanspread.transfer.source import QuicSource, SourceChanged, SourceLied, source_errors
 
 SENTINEL = "version.ini"
 
 
 @attrs.frozen(kw_only=True)
 class Reference:
-    """What is being fetched. `digests` are in manifest order, as many as there are blocks."""
+    """What is being fetched. `digests` are in manifest order, as many as there are blocks.
+
+    `sentinel` is the verified content of version.ini.
+    """
 
     version: str
     manifest: Manifest
@@ -31,10 +40,17 @@ class Reference:
     content_hash: bytes
     block_bytes: int
     digests: tuple[bytes, ...]
+    sentinel: bytes = b""
 
-    @property
-    def sentinel_size(self) -> int:
-        return next(entry.size for entry in self.manifest.files if entry.path == SENTINEL)
+    def digests_of(self, path: str) -> tuple[int, tuple[bytes, ...]]:
+        """(size, digests) of one file of the manifest."""
+        at = 0
+        for entry in self.manifest.files:
+            count = block_count(entry.size, self.block_bytes)
+            if entry.path == path:
+                return entry.size, self.digests[at : at + count]
+            at += count
+        raise KeyError(path)
 
 
 @attrs.frozen
@@ -111,18 +127,16 @@ def _same_answer(first: m.GameManifest, page: m.GameManifest) -> None:
 def _checked(first: m.GameManifest, rows: list[m.FileRow]) -> OfferedManifest:
     manifest = Manifest(tuple(FileEntry(path, size) for path, size, _ in rows))
     try:
-        check_manifest_paths(entry.path for entry in manifest.files)
+        check_manifest(manifest)
     except UnsafePath as error:
         raise LanspreadError(
             Code.UNSAFE_PATH,
-            f"the game holds a file name that is not safe: {error}",
+            f"the game holds a file that is not safe to write: {error}",
             "ask the owner to rename the file; nothing was written",
         ) from error
     block_bytes = first.block_size
     if block_bytes < limits.MIN_BLOCK_BYTES:
         raise SourceLied("a block size out of range")
-    if any(not 0 <= entry.size <= limits.MAX_GAME_BYTES for entry in manifest.files):
-        raise SourceLied("a file size out of range")
     counts = [block_count(entry.size, block_bytes) for entry in manifest.files]
     if sum(counts) > limits.MAX_BLOCKS_PER_GAME:
         raise _too_large()
@@ -180,7 +194,22 @@ async def _read_digests(exchange: Exchange, offered: OfferedManifest, expected: 
     return bytes(joined)
 
 
-def check_sentinel(data: bytes, version: str) -> None:
-    """The fetched version.ini must say what was announced. Raises `SourceUnable`."""
-    if version_of(data) != version:
-        raise SourceUnable("its version.ini does not carry the version that it announced")
+async def fetch_sentinel(source: QuicSource, game_id: str, reference: Reference) -> bytes:
+    """version.ini, verified. Raises `SourceError`; `LanspreadError` if it is of another version.
+
+    It is fetched before anything is touched on the disk: a variant whose version.ini does not carry
+    the announced version can never be completed.
+    """
+    size, digests = reference.digests_of(SENTINEL)
+    data = await source.fetch_file(game_id, reference.manifest_hash, SENTINEL, size)
+    for number, digest in enumerate(digests):
+        at = number * reference.block_bytes
+        if block_digest(data[at : at + reference.block_bytes]) != digest:
+            raise SourceLied("it sent a version.ini that does not match its digest")
+    if version_of(data) != reference.version:
+        raise LanspreadError(
+            Code.NOT_AVAILABLE,
+            f"version.ini does not carry the version {reference.version!r} that was announced",
+            "tell the owner of the game, or name another variant",
+        )
+    return data

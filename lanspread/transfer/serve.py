@@ -232,8 +232,9 @@ def _refusing(handler: Handler) -> Handler:
         try:
             await handler(session, request, responder)
         except Refusal as refusal:
+            begun = responder.begun
             await responder.refuse(refusal.code, refusal.message)
-            if responder.begun and refusal.code == m.ERROR_CHANGED:
+            if begun:
                 raise RequestReset(m.RESET_CHANGED) from refusal
         except Changed:
             await responder.refuse(m.ERROR_CHANGED, "the game changed")
