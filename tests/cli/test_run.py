@@ -12,53 +12,16 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ARGUMENTS = ["--listen", "127.0.0.1:0", "--interface", "127.0.0.1", "--no-mdns"]
-
-
-class Peer:
-    """A `lanspread run` that has started."""
-
-    def __init__(self, folder: Path, *arguments: str, **options: Any) -> None:
-        self.state = folder / "state"
-        self.games = folder / "games"
-        self.games.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lanspread", "run", "--games", str(self.games),
-             "--state", str(self.state), *ARGUMENTS, *arguments],
-            stdout=options.pop("stdout", subprocess.PIPE),
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )  # fmt: skip
-
-    def ready(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, self.process.stderr.read() if self.process.stderr else ""
-        value: dict[str, Any] = json.loads(line)
-        return value
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, float, str, str]:
-        """Exit code, seconds, the rest of stdout, stderr."""
-        started = time.monotonic()
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=20)
-        return self.process.returncode, time.monotonic() - started, out or "", err
-
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+from tests.cli.processes import Peer, command
 
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Peer]:
     """A peer that is ready."""
-    started = Peer(tmp_path / "peer", "--api", "127.0.0.1:0", "--name", "tester")
+    started = Peer(tmp_path / "peer", "--name", "tester")
     try:
         started.ready()
         yield started
@@ -66,19 +29,9 @@ def peer(tmp_path: Path) -> Iterator[Peer]:
         started.kill()
 
 
-def command(peer: Peer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lanspread", *arguments, "--state", str(peer.state)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ready_line_api_json_and_a_clean_end(tmp_path: Path, number: int) -> None:
-    peer = Peer(tmp_path, "--api", "127.0.0.1:0", "--name", "tester")
+    peer = Peer(tmp_path, "--name", "tester")
     try:
         ready = peer.ready()
         assert list(ready) == [
@@ -107,7 +60,7 @@ def test_ready_line_api_json_and_a_clean_end(tmp_path: Path, number: int) -> Non
 
 def test_signals_at_any_moment_leave_no_traceback(tmp_path: Path) -> None:
     for number in range(12):
-        peer = Peer(tmp_path, "--api", "127.0.0.1:0")
+        peer = Peer(tmp_path)
         try:
             time.sleep(0.12 * number)
             code, seconds, _, err = peer.end(signal.SIGTERM)
@@ -122,7 +75,7 @@ def test_signals_at_any_moment_leave_no_traceback(tmp_path: Path) -> None:
 def test_stdout_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    peer = Peer(tmp_path, "--api", "127.0.0.1:0", stdout=writing)
+    peer = Peer(tmp_path, stdout=writing)
     os.close(writing)
     try:
         deadline = time.monotonic() + 20
@@ -158,9 +111,9 @@ def test_taken_ports_and_state(tmp_path: Path, peer: Peer) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         port = udp.getsockname()[1]
-        second = Peer(tmp_path / "third", "--api", "127.0.0.1:0", "--listen", f"127.0.0.1:{port}")
+        second = Peer(tmp_path / "third", "--listen", f"127.0.0.1:{port}")
         assert str(port) in failed(second.process)
-    second = Peer(peer.state.parent, "--api", "127.0.0.1:0")
+    second = Peer(peer.state.parent)
     assert str(peer.state.parent) in failed(second.process)
 
 
@@ -202,7 +155,7 @@ def test_watch_ends_with_ctrl_c(peer: Peer) -> None:
 
 
 def test_two_peers_a_get_and_a_second_get(tmp_path: Path, peer: Peer) -> None:
-    source = Peer(tmp_path / "source", "--api", "127.0.0.1:0")
+    source = Peer(tmp_path / "source")
     try:
         game = source.games / "quake"
         (game / "maps").mkdir(parents=True)
@@ -229,8 +182,8 @@ def test_two_peers_a_get_and_a_second_get(tmp_path: Path, peer: Peer) -> None:
 
 
 def test_ctrl_c_leaves_the_download_and_cancel_ends_it(tmp_path: Path) -> None:
-    source = Peer(tmp_path / "source", "--api", "127.0.0.1:0")
-    slow = Peer(tmp_path / "slow", "--api", "127.0.0.1:0", "--max-down", "0.5")
+    source = Peer(tmp_path / "source")
+    slow = Peer(tmp_path / "slow", "--max-down", "0.5")
     try:
         game = source.games / "large"
         game.mkdir()
@@ -267,7 +220,7 @@ def test_ctrl_c_leaves_the_download_and_cancel_ends_it(tmp_path: Path) -> None:
 
 
 def test_metrics_and_schema_of_a_running_peer(tmp_path: Path) -> None:
-    peer = Peer(tmp_path, "--api", "127.0.0.1:0")
+    peer = Peer(tmp_path)
     try:
         ready = peer.ready()
         for path in ("metrics", "schema"):
