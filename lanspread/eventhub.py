@@ -142,7 +142,8 @@ class EventHub:
         self.instance = instance
         self._wall_clock = wall_clock
         self._seq = 0
-        self._history: deque[PublishedEvent] = deque(maxlen=limits.EVENT_HISTORY)
+        self._history: deque[PublishedEvent] = deque()
+        self._names_kept = 0
         self._subscriptions: set[Subscription] = set()
         self._ended: dict[str, None] = {}
 
@@ -174,7 +175,7 @@ class EventHub:
             seq=seq, time=_iso(self._wall_clock), type=event.event_type, data=data
         )
         if seq is not None:
-            self._history.append(published)
+            self._remember(published)
         if event.is_terminal and operation_id is not None:
             self._remember_ended(operation_id)
         for subscription in tuple(self._subscriptions):
@@ -204,10 +205,25 @@ class EventHub:
             )
         return list(self._history)[len(self._history) - missed :]
 
+    def _remember(self, event: PublishedEvent) -> None:
+        """Keep the event for replay; of events that name very many games, fewer are kept."""
+        if len(self._history) == limits.EVENT_HISTORY:
+            self._names_kept -= _names_in(self._history.popleft())
+        self._history.append(event)
+        self._names_kept += _names_in(event)
+        while self._names_kept > limits.MAX_REMOTE_GAMES and len(self._history) > 1:
+            self._names_kept -= _names_in(self._history.popleft())
+
     def _remember_ended(self, operation_id: str) -> None:
         self._ended[operation_id] = None
         if len(self._ended) > _ENDED_KEPT:
             del self._ended[next(iter(self._ended))]
+
+
+def _names_in(event: PublishedEvent) -> int:
+    """How many game IDs an event carries: a peer decides over that, and over how often."""
+    games = event.data.get("games")
+    return len(games) if isinstance(games, list) else 0
 
 
 def _plain(event: PeerEvent) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Peer:
             games_dir=self._config.games,
             listen=self.listen,
             peers=len(self.directory.connected()),
-            games=len(self.library.games),
+            games=len(self.games()),
             operations=tuple(operation.view() for operation in self.downloads.all()),
             up_rate=self._up.measured(),
             down_rate=self._down.measured(),

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from lanspread import limits
-from lanspread.model import GameSummary, fold_id
+from lanspread.fs.paths import UnsafePath, check_game_id
+from lanspread.model import GameSummary, clean_version, fold_id
 from lanspread.seams import Address
 from lanspread.views import PeerState
 
@@ -172,13 +173,18 @@ class Directory:
         self._peers.pop(peer_id, None)
 
     def _make_room_for_games(self, keep: PeerRecord, coming: int) -> None:
+        """Give up views until one more of this size fits: the lost ones, then the largest.
+
+        So whoever brings many large libraries pays for it, and not who comes last.
+        """
         others = [peer for peer in self._peers.values() if peer is not keep and peer.library]
-        total = coming + sum(len(peer.library.games) for peer in others if peer.library)
+        total = coming + sum(_games_of(peer) for peer in others)
+        others.sort(key=lambda peer: (peer.connected, -_games_of(peer)))
         for peer in others:
             if total <= limits.MAX_REMOTE_GAMES:
                 return
-            if not peer.connected and peer.library is not None:
-                total -= len(peer.library.games)
+            if not peer.connected or _games_of(peer) > coming:
+                total -= _games_of(peer)
                 peer.library = None
         if total > limits.MAX_REMOTE_GAMES:
             raise DirectoryFull("the peers together announce too many games")
@@ -196,12 +202,46 @@ class Directory:
         return len(unverified) < limits.MAX_CANDIDATES
 
 
-def remote_library(position: Position, games: Iterable[GameSummary]) -> RemoteLibrary:
-    """A library from its summaries; of IDs that fold to one, the first by its bytes counts."""
+def remote_library(position: Position, games_untrusted: Iterable[GameSummary]) -> RemoteLibrary:
+    """A library from its summaries, texts made fit for showing.
+
+    Left out: IDs that could not be a folder's name here; of those that fold to one, all but the
+    first by its bytes.
+    """
     folded: dict[str, GameSummary] = {}
-    for game in sorted(games, key=lambda game: game.id.encode()):
-        folded.setdefault(fold_id(game.id), game)
+    for game in sorted(games_untrusted, key=lambda game: game.id.encode()):
+        try:
+            check_game_id(game.id)
+        except UnsafePath:
+            continue
+        folded.setdefault(fold_id(game.id), _shown(game))
     return RemoteLibrary(position, folded)
+
+
+def _shown(game: GameSummary) -> GameSummary:
+    name, version = clean_name(game.name) or game.id, clean_version(clean_name(game.eti_version))
+    if (name, version) == (game.name, game.eti_version):
+        return game
+    return attrs.evolve(game, name=name, eti_version=version)
+
+
+def _games_of(peer: PeerRecord) -> int:
+    return len(peer.library.games) if peer.library is not None else 0
+
+
+def bounded_features(features_untrusted: Mapping[str, object]) -> Mapping[str, object]:
+    """What is kept of a peer's features: short texts, numbers and booleans by clean names.
+
+    Of 64 KiB of empty arrays a megabyte would stay in memory, for each of a thousand peers.
+    """
+    kept: dict[str, object] = {}
+    for name, value in features_untrusted.items():
+        if isinstance(value, str):
+            value = clean_name(value)
+        elif not isinstance(value, (bool, int, float)):
+            value = None
+        kept[clean_name(name)] = value
+    return kept
 
 
 def clean_name(name_untrusted: str) -> str:

@@ -5,7 +5,7 @@ Source: docs/protocol.md, "Requests".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Sized
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
@@ -123,9 +123,10 @@ class PageReader(Generic[P]):
     Not an async generator: one that is left early would wait for the garbage collector.
     """
 
-    def __init__(self, exchange: Exchange, kind: type[P]) -> None:
+    def __init__(self, exchange: Exchange, kind: type[P], content: Callable[[P], Sized]) -> None:
         self._exchange = exchange
         self._kind = kind
+        self._content = content
         self._number = 0
         self._more = True
 
@@ -141,6 +142,9 @@ class PageReader(Generic[P]):
         page = await self._exchange.answer(self._kind)
         if page.page != self._number:
             raise PeerMisbehaved("a page came out of order")
+        if page.more and not self._content(page):
+            # Pages that hold something come to an end, by the bound on what they hold.
+            raise PeerMisbehaved("an empty page that is not the last")
         self._number += 1
         self._more = page.more
         if not self._more:

@@ -12,6 +12,7 @@ from lanspread import limits
 from lanspread.identity import Identity, IdentityError, check_hello, peer_id_of, sign_hello
 from lanspread.sync import codec
 from lanspread.sync import messages as m
+from lanspread.sync.directory import bounded_features
 from lanspread.sync.errors import HandshakeFailed, HandshakeFault
 from lanspread.transport import (
     CloseInfo,
@@ -126,7 +127,7 @@ def _checked_body(
         if body.instance == our_instance:
             raise _close(connection, HandshakeFault.SELF, "this is ourselves")
         raise _close(connection, HandshakeFault.CLONE, "another machine has the same identity")
-    return body
+    return attrs.evolve(body, features=bounded_features(body.features))
 
 
 def _close(connection: Connection, fault: HandshakeFault, reason: str) -> HandshakeFailed:

@@ -23,6 +23,13 @@ from lanspread.sync.exchange import PageReader, Responder
 from lanspread.sync.session import Session
 
 
+# A page may hold thousands of summaries; so many are decoded before others have a turn.
+_GAMES_A_TURN = 64
+# How long a peer's library is left alone after it was fetched, by its size: a large one that
+# changes all the time costs us a tenth of our time at most.
+_REST_S_A_GAME = 0.000_5
+
+
 def new_epoch() -> bytes:
     """A fresh random epoch."""
     return secrets.token_bytes(16)
@@ -141,20 +148,23 @@ async def fetch_library(session: Session) -> RemoteLibrary | None:
     games: dict[str, GameSummary] = {}
     hashes: dict[str, bytes] = {}
     first: m.LibrarySnapshot | None = None
+    count = 0
     try:
         async with session.request(request, asked_bytes=limits.MIB, paged=True) as exchange:
-            pages = PageReader(exchange, m.LibrarySnapshot)
+            pages = PageReader(exchange, m.LibrarySnapshot, lambda page: page.games)
             while (page := await pages.next()) is not None:
                 first = first or page
                 if page.peer_id != session.peer_id or _position(page) != _position(first):
                     raise PeerMisbehaved("pages of different libraries in one answer")
-                for encoded in page.games:
+                count += len(page.games)
+                if count > limits.MAX_GAMES_PER_PEER:
+                    raise PeerMisbehaved("a library of too many games")
+                for number, encoded in enumerate(page.games):
+                    if number % _GAMES_A_TURN == 0:
+                        await trio.lowlevel.checkpoint()
                     game, game_hash = _decode_game(encoded)
                     games[game.id] = game
                     hashes[game.id] = game_hash
-                if len(games) > limits.MAX_GAMES_PER_PEER:
-                    raise PeerMisbehaved("a library of too many games")
-                await trio.lowlevel.checkpoint()
     except (RequestRefused, RequestReset):
         return None
     assert first is not None
@@ -215,7 +225,7 @@ class Follower:
             # announcements never match costs one fetch per debounce at most.
             if not self._is_current(self._announced):
                 self._news.set()
-            await trio.sleep(limits.LIBRARY_DEBOUNCE_S)
+            await trio.sleep(max(limits.LIBRARY_DEBOUNCE_S, _REST_S_A_GAME * len(library.games)))
 
     def _is_current(self, position: Position) -> bool:
         view = self._view

@@ -149,6 +149,8 @@ class Session:
 
     async def _read_control(self) -> None:
         while True:
+            # Frames that came together need no wait: let the outbox, and everybody else, have a turn.
+            await trio.lowlevel.checkpoint()
             with transport_errors():
                 payload = await self._control.reader.frame()
                 if payload is None:

@@ -40,6 +40,7 @@ from lanspread.transfer.plan import (
 )
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.reference import (
+    MANIFEST_TIMEOUT_S,
     SENTINEL,
     Reference,
     fetch_digests,
@@ -60,8 +61,9 @@ from lanspread.views import OperationState
 
 _log = structlog.get_logger(__name__)
 
-_MANIFEST_TIMEOUT_S = 20.0
 _DIGESTS_TIMEOUT_S = 900.0
+# After this long without an answer the next source is asked for the reference as well.
+_NEXT_SOURCE_S = 5.0
 _REJOIN_S = 2.0
 
 
@@ -99,31 +101,47 @@ class Download:
     async def find_reference(self) -> Reference:
         """The reference from the first source that can give it; waits while there is none.
 
-        Raises `LanspreadError` where no source's answer can be used.
+        A source that lets us wait does not keep the next from being asked. Raises `LanspreadError`
+        where no source's answer can be used.
         """
-        refused: LanspreadError | None = None
-        while True:
-            rung = self._context.sessions.changed.next()
-            for session in self._candidates():
-                try:
-                    return await self._reference_from(session)
-                except LanspreadError as error:
-                    # It may be this source alone that sends such a manifest.
-                    refused = error
-                    self._drop(session.peer_id, str(error))
-                except SourceLied as error:
-                    self._drop(session.peer_id, str(error))
-                except (SourceError, trio.TooSlowError) as error:
-                    _log.info("no manifest from a source", peer=session.peer_id, why=str(error))
-                    self._not_before[session.peer_id] = trio.current_time() + _REJOIN_S
-            if self._offers():
-                self._resume()
-            elif refused is not None:
-                raise refused
-            else:
-                self._pause()
-            with trio.move_on_after(_REJOIN_S):
-                await rung.wait()
+        search = _Search()
+        async with trio.open_nursery() as nursery:
+            while search.found is None:
+                rung, answered = self._context.sessions.changed.next(), search.answered.next()
+                session = next((s for s in self._candidates() if s not in search.asked), None)
+                pause = _REJOIN_S
+                if session is not None:
+                    search.asked.add(session)
+                    nursery.start_soon(self._ask, session, search)
+                    pause = _NEXT_SOURCE_S
+                elif not search.asked:
+                    if search.refused is not None and not self._offers():
+                        break
+                    self._pause()
+                with trio.move_on_after(pause):
+                    await _first_of(rung, answered)
+            nursery.cancel_scope.cancel()
+        if search.found is None:
+            assert search.refused is not None
+            raise search.refused
+        return search.found
+
+    async def _ask(self, session: Session, search: _Search) -> None:
+        """Ask one source for the reference, and note in `search` what came of it."""
+        try:
+            search.found = await self._reference_from(session)
+        except LanspreadError as error:
+            # It may be this source alone that sends such a manifest.
+            search.refused = error
+            self._drop(session.peer_id, str(error))
+        except SourceLied as error:
+            self._drop(session.peer_id, str(error))
+        except (SourceError, trio.TooSlowError) as error:
+            _log.info("no manifest from a source", peer=session.peer_id, why=str(error))
+            self._not_before[session.peer_id] = trio.current_time() + _REJOIN_S
+        finally:
+            search.asked.discard(session)
+            search.answered.ring()
 
     async def _reference_from(self, session: Session) -> Reference:
         with trio.fail_after(_DIGESTS_TIMEOUT_S):
@@ -149,7 +167,9 @@ class Download:
             summary.offered
             and summary.eti_version == variant.version
             and summary.manifest_hash == variant.manifest_hash
-            and (variant.content_hash is None or summary.content_hash in (variant.content_hash, None))
+            and (
+                variant.content_hash is None or summary.content_hash in (variant.content_hash, None)
+            )
             and offer.peer_id not in self._dropped
         )
 
@@ -218,9 +238,7 @@ class Download:
             else:
                 self._pause()
             with trio.move_on_after(_REJOIN_S):
-                async with trio.open_nursery() as waiting:
-                    waiting.start_soon(_wait_then_cancel, rung, waiting.cancel_scope)
-                    waiting.start_soon(_wait_then_cancel, ended, waiting.cancel_scope)
+                await _first_of(rung, ended)
 
     async def _use(self, source: QuicSource, work: _Work) -> None:
         """All work with one source; ends when it is gone, unable or dropped."""
@@ -266,7 +284,7 @@ class Download:
         }
         if announced == {reference.content_hash}:
             return
-        with trio.fail_after(_MANIFEST_TIMEOUT_S):
+        with trio.fail_after(MANIFEST_TIMEOUT_S):
             offered = await fetch_manifest(source.session, self._game_id)
         if offered.manifest_hash != reference.manifest_hash:
             raise SourceChanged("it offers something else now")
@@ -394,6 +412,23 @@ class _Work:
     reference: Reference
     plan: Plan
     transaction: DownloadTransaction
+
+
+@attrs.define(eq=False)
+class _Search:
+    """A search for the reference: who is being asked, and what has come of it."""
+
+    asked: set[Session] = attrs.Factory(set)
+    answered: Bell = attrs.Factory(Bell)
+    found: Reference | None = None
+    refused: LanspreadError | None = None
+
+
+async def _first_of(*events: trio.Event) -> None:
+    """Wait until one of them is set."""
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(_wait_then_cancel, event, nursery.cancel_scope)
 
 
 async def _wait_then_cancel(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -7,34 +7,40 @@ import trio
 from lanspread.transfer.operation import RateMeter
 
 _SILENT_S = 5.0
+_SLICE_S = 0.25
 
 
 class RateLimit:
-    """A token bucket that holds a quarter of a second's bytes. `rate` None means no limit.
+    """Hands out bytes at `rate` (None: no limit) in small slices, in turn to all who wait.
 
+    Nothing is reserved ahead: who is cancelled while waiting has taken only what was handed out.
     `total` counts all bytes ever taken.
     """
 
     def __init__(self, rate: float | None) -> None:
         self.rate = rate
-        self._free_at = 0.0
         self.total = 0
+        self._free_at = 0.0
+        self._turn = trio.StrictFIFOLock()
         self._meter = RateMeter()
         self._measured = 0.0
         self._measured_at = -_SILENT_S
 
     async def take(self, amount: int) -> None:
-        """Wait until `amount` bytes may move. Cancelled, the bytes still count as moved."""
-        now = trio.current_time()
+        """Wait until `amount` bytes have been allowed to move."""
+        if self.rate is not None:
+            left = amount
+            while left > 0:
+                part = min(left, max(1, int(self.rate * _SLICE_S)))
+                async with self._turn:
+                    await trio.sleep_until(self._free_at)
+                    # Time that nobody used is lost but for one slice: a limit holds at any moment.
+                    begins = max(self._free_at, trio.current_time() - _SLICE_S)
+                    self._free_at = begins + part / self.rate
+                left -= part
         self.total += amount
-        self._measured = self._meter.add(now, self.total)
-        self._measured_at = now
-        if self.rate is None:
-            return
-        # The bucket as the time at which it is full again: one number, no timer.
-        self._free_at = max(self._free_at, now - 0.25) + amount / self.rate
-        if self._free_at > now:
-            await trio.sleep_until(self._free_at)
+        self._measured_at = trio.current_time()
+        self._measured = self._meter.add(self._measured_at, self.total)
 
     def measured(self) -> float:
         """Bytes a second over the last few seconds."""

@@ -6,6 +6,7 @@ Every block is verified against it, whoever sent the block. Source: ARCHITECTURE
 from __future__ import annotations
 
 import attrs
+import trio
 
 from lanspread import limits
 from lanspread.errors import Code, LanspreadError
@@ -25,6 +26,8 @@ from lanspread.sync.session import Session
 from lanspread.transfer.source import QuicSource, SourceChanged, SourceLied, source_errors
 
 SENTINEL = "version.ini"
+# A manifest is there at once, however large; only digests may have to be computed first.
+MANIFEST_TIMEOUT_S = 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -69,10 +72,11 @@ async def fetch_reference(
 ) -> Reference:
     """The complete reference from one source, that of content `wanted` if it is known.
 
-    Raises `SourceError`; `LanspreadError` (unsafe_path, manifest_too_large) where nobody should
-    fetch this manifest from anybody.
+    Raises `SourceError`; `LanspreadError` (unsafe_path, manifest_too_large) for a manifest that
+    may not be fetched; `trio.TooSlowError`.
     """
-    offered = await fetch_manifest(session, game_id)
+    with trio.fail_after(MANIFEST_TIMEOUT_S):
+        offered = await fetch_manifest(session, game_id)
     if offered.manifest_hash != wanted_manifest or offered.version != version:
         raise SourceChanged("the source offers something else now")
     digests = offered.digests
@@ -99,7 +103,7 @@ async def fetch_manifest(session: Session, game_id: str) -> OfferedManifest:
     cost = 0
     with source_errors():
         async with session.request(request, asked_bytes=limits.MIB, paged=True) as exchange:
-            pages = PageReader(exchange, m.GameManifest)
+            pages = PageReader(exchange, m.GameManifest, lambda page: page.files)
             while (page := await pages.next()) is not None:
                 first = first or page
                 _same_answer(first, page)
@@ -184,7 +188,7 @@ async def fetch_digests(
 
 async def _read_digests(exchange: Exchange, offered: OfferedManifest, expected: int) -> bytes:
     joined = bytearray()
-    pages = PageReader(exchange, m.BlockDigests)
+    pages = PageReader(exchange, m.BlockDigests, lambda page: page.digests)
     while (page := await pages.next()) is not None:
         if (page.manifest_hash, page.block_size) != (offered.manifest_hash, offered.block_bytes):
             raise PeerMisbehaved("digests of another manifest")

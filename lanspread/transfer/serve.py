@@ -31,6 +31,8 @@ from lanspread.transfer.ratelimit import RateLimit
 _log = structlog.get_logger(__name__)
 
 _READ_BYTES = limits.MIB
+# So much is sent between two looks at the rate limit and at whether the asker still takes it.
+_SEND_BYTES = 64 * limits.KIB
 # A file whose digests are longer than this is asked for with GetBlockDigests instead.
 _ROW_DIGEST_BYTES = 64 * limits.KIB
 
@@ -176,8 +178,11 @@ class Server:
             data = await self._threads.run(reader.read, _READ_BYTES)
             await responder.send(header)
             while data:
-                await self._up.take(len(data))
-                await responder.send_raw(data)
+                view = memoryview(data)
+                for at in range(0, len(view), _SEND_BYTES):
+                    piece = view[at : at + _SEND_BYTES]
+                    await self._up.take(len(piece))
+                    await responder.send_raw(piece)
                 data = await self._threads.run(reader.read, _READ_BYTES)
         except (Changed, OSError) as error:
             _log.info("a file changed while it was served", game=game.id, why=str(error))
