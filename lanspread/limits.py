@@ -117,7 +117,6 @@ STALE_TIMEOUT_S: Final = 45.0
 WAITING_PING_S: Final = 3.0
 SUSPEND_CHECK_S: Final = 5.0
 SUSPEND_JUMP_S: Final = 10.0
-SHUTDOWN_S: Final = 1.5
 
 # -- discovery ------------------------------------------------------------------------------------
 MAX_CANDIDATES: Final = 256

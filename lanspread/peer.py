@@ -50,13 +50,12 @@ from lanspread.sync.publisher import Publisher
 from lanspread.sync.session import Handlers
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
+from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
 from lanspread.transfer.downloads import DownloadRules, Downloads, open_downloads
 from lanspread.transfer.ratelimit import RateLimit
-from lanspread.transfer.reference import fetch_manifest
 from lanspread.transfer.serve import Server
-from lanspread.transfer.source import SourceError
-from lanspread.transfer.variants import Offer, Variant, choose, group
+from lanspread.transfer.variants import Offer, choose, group
 from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
 from lanspread.transport.listen import advertised_addresses, bind_listeners, dialable_addresses
 from lanspread.views import (
@@ -65,12 +64,9 @@ from lanspread.views import (
     OperationView,
     PeerView,
     StatusView,
-    VariantView,
 )
 
 _log = structlog.get_logger(__name__)
-
-_GET_GAME_TIMEOUT_S = 10.0
 
 
 class Peer:
@@ -199,38 +195,19 @@ class Peer:
             variants, named=None, expected_version=self._catalog.expected_version(view.id)
         )
         local = self.library.games.get(fold_id(view.id))
+        files: tuple[FileEntry, ...] = ()
         if local is not None and view.local_version == view.eti_version:
             files = local.manifest.files
-        else:
-            files = await self._remote_files(view.id, chosen)
-        left_out = {
-            offer.peer_id
-            for variant in variants
-            if variant is not chosen
-            for offer in variant.offers
-        } - set(chosen.peers if chosen is not None else ())
+        elif chosen is not None:
+            files = await remote_files(view.id, chosen, self.sessions.get, self._seams.threads)
         self.events.publish(
             GameFiles(
                 id=view.id,
                 files=tuple({"path": entry.path, "size": entry.size} for entry in files),
-                left_out=tuple(sorted(left_out)),
+                left_out=left_out(variants, chosen),
             )
         )
-        return GameDetail(
-            game=view, files=files, variants=tuple(_variant_view(v) for v in variants)
-        )
-
-    async def _remote_files(self, game_id: str, chosen: Variant | None) -> tuple[FileEntry, ...]:
-        for offer in chosen.offers if chosen is not None else ():
-            session = self.sessions.get(offer.peer_id)
-            if session is None:
-                continue
-            with trio.move_on_after(_GET_GAME_TIMEOUT_S):
-                try:
-                    return (await fetch_manifest(session, game_id)).manifest.files
-                except SourceError as error:
-                    _log.info("no manifest from a source", peer=offer.peer_id, why=str(error))
-        return ()
+        return GameDetail(game=view, files=files, variants=tuple(map(variant_view, variants)))
 
     # -- wiring: what the parts ask of one another ------------------------------------------------
 
@@ -261,9 +238,6 @@ class Peer:
 
     async def _save_revision(self, epoch: bytes, rev: int) -> None:
         await self._seams.threads.run(self._state.save_revision, epoch, rev)
-
-    async def _settle(self, game_id: str) -> None:
-        await self._publisher.refresh()
 
     def _view(self, record: PeerRecord) -> PeerView:
         session = self.sessions.get(record.peer_id)
@@ -401,8 +375,8 @@ class Peer:
         rules = DownloadRules(
             expected_version=self._catalog.expected_version,
             allows=self._catalog.allows,
-            settle=self._settle,
-            operations_changed=lambda game_id: self._publisher.touch(),
+            settle=self._publisher.refresh,
+            operations_changed=self._publisher.touch,
         )
         self.downloads = await stack.enter_async_context(
             open_downloads(context, self.library, self._access, rules)
@@ -443,23 +417,13 @@ async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
             nursery.cancel_scope.cancel()
 
 
-def _variant_view(variant: Variant) -> VariantView:
-    return VariantView(
-        version=variant.version,
-        manifest_hash=variant.manifest_hash.hex(),
-        content_hash=variant.content_hash.hex() if variant.content_hash is not None else None,
-        size=variant.size,
-        peers=variant.peers,
-    )
-
-
 @asynccontextmanager
 async def open_peer(config: Config, seams: Seams) -> AsyncIterator[Peer]:
     """Run a peer until the block is left. Raises `StartError` where it cannot start.
 
-    Leaving, or cancelling, stops everything in order within `limits.SHUTDOWN_S`: what is being
-    downloaded stays, verified, without a sentinel; peers hear a goodbye; no task, thread, socket
-    or lock is left behind.
+    Leaving, or cancelling, stops everything in order: what is being downloaded stays, verified,
+    without a sentinel; peers hear a goodbye; no task, thread, socket or lock is left behind. It
+    takes a fraction of a second, and as long as a write that has begun; a deadline is the caller's.
     """
     if config.trust is not Trust.OPEN:
         raise StartError(f"--trust {config.trust} is not built yet; use open", usage=True)

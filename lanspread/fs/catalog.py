@@ -14,7 +14,7 @@ from typing import Final
 from lanspread import limits
 from lanspread.errors import StartError
 from lanspread.fs.paths import UnsafePath, check_game_id, shown
-from lanspread.model import CatalogEntry, clean_version, fold_id
+from lanspread.model import CatalogEntry, clean_version, fold_id, version_key
 
 _MAX_FILE_BYTES: Final = 64 * limits.MIB
 _MAX_ENTRIES: Final = 100_000
@@ -54,7 +54,9 @@ class Catalog:
         if not self.allows(game_id):
             return "it is not in the catalog"
         expected = self.expected_version(game_id)
-        if expected is not None and version is not None and version != expected:
+        if expected is None or version is None:
+            return None
+        if version_key(version) != version_key(expected):
             return f"the catalog expects version {shown(expected)}"
         return None
 

@@ -76,6 +76,9 @@ class PeerRecord:
 class DirectoryFull(Exception):
     """A library does not fit any more."""
 
+    def __init__(self) -> None:
+        super().__init__("the peers together announce too many games")
+
 
 class Directory:
     """All peers but ourselves."""
@@ -153,12 +156,8 @@ class Directory:
         return True
 
     def apply(self, peer_id: str, library: RemoteLibrary) -> tuple[str, ...]:
-        """Replace the view of a peer's library; returns the ids of the games that differ.
-
-        Raises `DirectoryFull` if all views together would hold too many games.
-        """
+        """Replace the view of a peer's library; returns the ids of the games that differ."""
         record = self._peers[peer_id]
-        self._make_room_for_games(record, len(library.games))
         before = record.library.games if record.library is not None else {}
         record.library = library
         after = library.games
@@ -172,22 +171,27 @@ class Directory:
     def forget(self, peer_id: str) -> None:
         self._peers.pop(peer_id, None)
 
-    def _make_room_for_games(self, keep: PeerRecord, coming: int) -> None:
+    def make_room_for_games(self, peer_id: str, coming: int) -> tuple[str, ...]:
         """Give up views until one more of this size fits: the lost ones, then the largest.
 
-        So whoever brings many large libraries pays for it, and not who comes last.
+        So whoever brings many large libraries pays for it, and not who comes last. Returns the
+        connected peers whose view was given up; raises `DirectoryFull` if it fits in no way.
         """
-        others = [peer for peer in self._peers.values() if peer is not keep and peer.library]
+        others = [p for p in self._peers.values() if p.peer_id != peer_id and p.library]
+        evicted = []
         total = coming + sum(_games_of(peer) for peer in others)
         others.sort(key=lambda peer: (peer.connected, -_games_of(peer)))
         for peer in others:
             if total <= limits.MAX_REMOTE_GAMES:
-                return
+                break
             if not peer.connected or _games_of(peer) > coming:
                 total -= _games_of(peer)
                 peer.library = None
+                if peer.connected:
+                    evicted.append(peer.peer_id)
         if total > limits.MAX_REMOTE_GAMES:
-            raise DirectoryFull("the peers together announce too many games")
+            raise DirectoryFull
+        return tuple(evicted)
 
     def _make_room(self) -> None:
         """Forget the peer that has been lost for longest, if there are too many."""

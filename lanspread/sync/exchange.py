@@ -31,6 +31,9 @@ from lanspread.transport import (
 )
 from lanspread.transport.framing import FrameError, FrameReader, frame
 
+# What has to be taken within `limits.SEND_SILENCE_S`.
+_SEND_BYTES = 32 * limits.KIB
+
 M = TypeVar("M", bound=m.Message)
 P = TypeVar("P", bound=m.Page)
 
@@ -166,12 +169,17 @@ class Responder:
         await self.send_raw(frame(codec.encode(message)))
 
     async def send_raw(self, data: bytes | bytearray | memoryview) -> None:
-        """Send raw bytes behind a header. Raises `RequestReset` after a long silence."""
-        with transport_errors():
-            with trio.move_on_after(limits.SEND_SILENCE_S) as scope:
-                await self._stream.send_all(data)
-        if scope.cancelled_caught:
-            raise RequestReset(m.RESET_CANCELLED)
+        """Send raw bytes behind a header.
+
+        Raises `RequestReset` if the other side takes next to nothing for long; however slow, one
+        that goes on taking is served.
+        """
+        view = memoryview(data)
+        for at in range(0, len(view), _SEND_BYTES):
+            with transport_errors(), trio.move_on_after(limits.SEND_SILENCE_S) as scope:
+                await self._stream.send_all(view[at : at + _SEND_BYTES])
+            if scope.cancelled_caught:
+                raise RequestReset(m.RESET_CANCELLED)
 
     async def send_pages(self, pages: Sequence[m.Message]) -> None:
         """Send the first page, then each next one as it is asked for."""

@@ -22,7 +22,6 @@ from lanspread.sync.errors import PeerMisbehaved, RequestRefused, RequestReset
 from lanspread.sync.exchange import PageReader, Responder
 from lanspread.sync.session import Session
 
-
 # A page may hold thousands of summaries; so many are decoded before others have a turn.
 _GAMES_A_TURN = 64
 # How long a peer's library is left alone after it was fetched, by its size: a large one that

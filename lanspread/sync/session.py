@@ -146,6 +146,10 @@ class Session:
             self.close(m.CLOSE_PROTOCOL_ERROR, "the control stream was reset")
         except SessionLost:
             pass
+        except Exception:
+            # A fault of ours over what one peer sent must not end the others.
+            _log.exception("a session failed", peer=self.peer_id)
+            self.close(m.CLOSE_GOODBYE, "a fault on this side")
 
     async def _read_control(self) -> None:
         while True:

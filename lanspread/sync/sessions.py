@@ -157,6 +157,10 @@ class Sessions:
             _log.info(
                 "a connection was refused", source=connection.remote_address.host, why=error.reason
             )
+        except Exception:
+            # A fault of ours over what one dialer sent must not end the others.
+            _log.exception("a handshake failed", source=connection.remote_address.host)
+            connection.close(m.CLOSE_GOODBYE, "a fault on this side")
         finally:
             self._greeting -= 1
 
@@ -259,8 +263,14 @@ class Sessions:
             return
         except DirectoryFull as error:
             session.close(m.CLOSE_REFUSED, str(error))
+        except Exception:
+            # A fault of ours over what one peer sent must not end the others.
+            _log.exception("following a library failed", peer=session.peer_id)
+            session.close(m.CLOSE_GOODBYE, "a fault on this side")
 
     def _apply(self, session: Session, library: RemoteLibrary) -> None:
+        for peer_id in self.directory.make_room_for_games(session.peer_id, len(library.games)):
+            self._current[peer_id].close(m.CLOSE_REFUSED, str(DirectoryFull()))
         changed = self.directory.apply(session.peer_id, library)
         if changed:
             self._publish(

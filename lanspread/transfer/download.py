@@ -16,7 +16,6 @@ import trio
 from lanspread import limits
 from lanspread.errors import LanspreadError
 from lanspread.events import (
-    DownloadBegin,
     DownloadPaused,
     DownloadProgress,
     DownloadResumed,
@@ -65,6 +64,8 @@ _DIGESTS_TIMEOUT_S = 900.0
 # After this long without an answer the next source is asked for the reference as well.
 _NEXT_SOURCE_S = 5.0
 _REJOIN_S = 2.0
+_RETRY_S = 0.25
+_REJOIN_MOST_S = 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -89,6 +90,8 @@ class Download:
         self._sources: dict[str, QuicSource] = {}
         self._dropped: set[str] = set()
         self._not_before: dict[str, float] = {}
+        self._left_out_times: dict[str, int] = {}
+        self._known: dict[str, Session] = {}
         self._scopes: dict[Assignment, trio.CancelScope] = {}
         # Rings for workers when a chunk may be free, and for the recruiter when a source ended.
         self._changed = Bell()
@@ -111,6 +114,7 @@ class Download:
                 session = next((s for s in self._candidates() if s not in search.asked), None)
                 pause = _REJOIN_S
                 if session is not None:
+                    self._note_session(session)
                     search.asked.add(session)
                     nursery.start_soon(self._ask, session, search)
                     pause = _NEXT_SOURCE_S
@@ -137,8 +141,7 @@ class Download:
         except SourceLied as error:
             self._drop(session.peer_id, str(error))
         except (SourceError, trio.TooSlowError) as error:
-            _log.info("no manifest from a source", peer=session.peer_id, why=str(error))
-            self._not_before[session.peer_id] = trio.current_time() + _REJOIN_S
+            self._leave_out(session.peer_id, str(error))
         finally:
             search.asked.discard(session)
             search.answered.ring()
@@ -148,9 +151,10 @@ class Download:
             reference = await fetch_reference(
                 session,
                 self._game_id,
-                self._variant.version,
-                self._variant.manifest_hash,
-                self._variant.content_hash,
+                version=self._variant.version,
+                wanted_manifest=self._variant.manifest_hash,
+                wanted=self._variant.content_hash,
+                threads=self._context.threads,
             )
             source = QuicSource(session, self._context.down)
             sentinel = await fetch_sentinel(source, self._game_id, reference)
@@ -180,6 +184,10 @@ class Download:
             session = self._context.sessions.get(offer.peer_id)
             if session is None or not session.alive:
                 continue
+            if self._known.get(offer.peer_id) is not session:
+                # Nothing is held against a session that is new.
+                yield session
+                continue
             now = trio.current_time()
             silent = now - session.connection.last_received > limits.SOURCE_SILENCE_S
             left_out = self._not_before.get(offer.peer_id, 0.0)
@@ -197,20 +205,8 @@ class Download:
         """
         # The variant is known exactly now, also where no offer had a content_hash before.
         self._variant = attrs.evolve(self._variant, content_hash=reference.content_hash)
-        blocks = blocks_to_fetch(
-            reference.manifest, reference.block_bytes, reference.digests, SENTINEL
-        )
-        plan = Plan(make_chunks(blocks, chunk_bytes_for(reference.manifest.total_bytes)))
+        plan = await self._context.threads.run(_plan_of, reference, pool="hash")
         self._operation.total_bytes = plan.total_bytes + len(reference.sentinel)
-        self._context.publish(
-            DownloadBegin(
-                operation_id=self._operation.id,
-                id=self._game_id,
-                version=reference.version,
-                total_bytes=self._operation.total_bytes,
-                sources=tuple(sorted({offer.peer_id for offer in self._offers()})),
-            )
-        )
         work = _Work(reference, plan, transaction)
         if plan.finished:
             self._finished.set()
@@ -231,11 +227,10 @@ class Download:
                 if current is None:
                     source = QuicSource(session, self._context.down)
                     self._sources[session.peer_id] = source
-                    work.plan.forget_failures(session.peer_id)
+                    if self._note_session(session):
+                        work.plan.forget_failures(session.peer_id)
                     nursery.start_soon(self._use, source, work)
-            if self._sources:
-                self._resume()
-            else:
+            if not self._sources:
                 self._pause()
             with trio.move_on_after(_REJOIN_S):
                 await _first_of(rung, ended)
@@ -251,7 +246,7 @@ class Download:
         except (SourceLied, LanspreadError) as error:
             self._drop(source.peer_id, str(error))
         except (SourceError, trio.TooSlowError) as error:
-            self._leave_out(source, str(error))
+            self._leave_out(source.peer_id, str(error))
         finally:
             if self._sources.get(source.peer_id) is source:
                 del self._sources[source.peer_id]
@@ -271,7 +266,7 @@ class Download:
                 return
             silence = trio.current_time() - connection.last_received
             if source.session.waiting and silence > limits.SOURCE_SILENCE_S:
-                self._leave_out(source, "nothing is heard of it")
+                self._leave_out(source.peer_id, "nothing is heard of it")
                 scope.cancel()
                 return
 
@@ -285,7 +280,7 @@ class Download:
         if announced == {reference.content_hash}:
             return
         with trio.fail_after(MANIFEST_TIMEOUT_S):
-            offered = await fetch_manifest(source.session, self._game_id)
+            offered = await fetch_manifest(source.session, self._game_id, self._context.threads)
         if offered.manifest_hash != reference.manifest_hash:
             raise SourceChanged("it offers something else now")
         digests = offered.digests
@@ -305,7 +300,7 @@ class Download:
             self._drop(source.peer_id, str(error))
             scope.cancel()
         except SourceError as error:
-            self._leave_out(source, str(error))
+            self._leave_out(source.peer_id, str(error))
             scope.cancel()
 
     async def _work(self, source: QuicSource, work: _Work) -> None:
@@ -313,6 +308,8 @@ class Download:
             changed = self._changed.next()
             assignment = work.plan.take(source.peer_id)
             if assignment is None:
+                if not work.plan.active and not work.plan.finished:
+                    raise SourceUnable("it failed too often with all that is left")
                 await changed.wait()
                 continue
             failed = True
@@ -325,7 +322,7 @@ class Download:
                 self._changed.ring()
                 if not again:
                     raise
-                await trio.sleep(limits.DIAL_YIELD_S)
+                await trio.sleep(_RETRY_S)
             finally:
                 # Gone, changed, cancelled: not held against the source, but handed back at once.
                 if failed:
@@ -346,6 +343,8 @@ class Download:
                     if useless in self._scopes:
                         self._scopes[useless].cancel()
                 self._operation.done_bytes = work.plan.done_bytes
+                self._left_out_times.pop(source.peer_id, None)
+                self._resume()
                 self._changed.ring()
                 if work.plan.finished:
                     self._finished.set()
@@ -366,10 +365,21 @@ class Download:
             )
         )
 
-    def _leave_out(self, source: QuicSource, why: str) -> None:
-        _log.info("a source is left out", game=self._game_id, peer=source.peer_id, why=why)
-        if source.session.alive:
-            self._not_before[source.peer_id] = trio.current_time() + _REJOIN_S
+    def _note_session(self, session: Session) -> bool:
+        """Whether this is another session with the peer than before: a clean slate."""
+        if self._known.get(session.peer_id) is session:
+            return False
+        self._known[session.peer_id] = session
+        self._left_out_times.pop(session.peer_id, None)
+        return True
+
+    def _leave_out(self, peer_id: str, why: str) -> None:
+        """Ask this peer again later, and each time a little later."""
+        times = self._left_out_times.get(peer_id, 0)
+        self._left_out_times[peer_id] = times + 1
+        pause = min(_REJOIN_S * 2.0 ** min(times, 10), _REJOIN_MOST_S)
+        self._not_before[peer_id] = trio.current_time() + pause
+        _log.info("a source is left out", game=self._game_id, peer=peer_id, why=why)
 
     def _pause(self) -> None:
         if self._operation.state is OperationState.WAITING:
@@ -403,6 +413,11 @@ class Download:
                     sources=tuple(sorted(self._sources)),
                 )
             )
+
+
+def _plan_of(reference: Reference) -> Plan:
+    blocks = blocks_to_fetch(reference.manifest, reference.block_bytes, reference.digests, SENTINEL)
+    return Plan(make_chunks(blocks, chunk_bytes_for(reference.manifest.total_bytes)))
 
 
 @attrs.frozen

@@ -6,6 +6,7 @@ Source: ARCHITECTURE.md, "Downloading".
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,6 @@ import attrs
 import structlog
 import trio
 
-from lanspread import limits
 from lanspread.errors import Code, LanspreadError, causes
 from lanspread.events import (
     DownloadBegin,
@@ -23,7 +23,14 @@ from lanspread.events import (
     DownloadFinished,
     OperationEvent,
 )
-from lanspread.fs.errors import FolderNotEmpty, FsError, InTheWay, NoSpace, NotHere
+from lanspread.fs.errors import (
+    FolderNotEmpty,
+    FsError,
+    InTheWay,
+    NoSpace,
+    NotHere,
+    UnsafePath,
+)
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.transaction import DownloadTransaction
@@ -38,33 +45,36 @@ from lanspread.views import OperationKind
 _log = structlog.get_logger(__name__)
 
 
-class Downloads:
-    """The downloads of this peer. Made by `open_downloads`.
+@attrs.frozen(kw_only=True)
+class DownloadRules:
+    """What the rest of the peer decides of downloads, and what it is told.
 
-    `settle(game_id)` is awaited before a terminal event, so that the state which the event
-    announces can be seen; `operations_changed` is called when a game's operation came or went.
+    `settle` is awaited before a terminal event, so that the state which the event announces can be
+    seen; `operations_changed` is called when an operation came or went.
     """
+
+    expected_version: Callable[[str], str | None]
+    allows: Callable[[str], bool]
+    settle: Callable[[], Awaitable[None]]
+    operations_changed: Callable[[], None]
+
+
+class Downloads:
+    """The downloads of this peer. Made by `open_downloads`."""
 
     def __init__(
         self,
         context: DownloadContext,
         library: Library,
         access: GameAccess,
+        rules: DownloadRules,
         nursery: trio.Nursery,
-        *,
-        expected_version: Callable[[str], str | None],
-        allows: Callable[[str], bool],
-        settle: Callable[[str], Awaitable[None]],
-        operations_changed: Callable[[str], None],
     ) -> None:
         self._context = context
         self._library = library
         self._access = access
         self._nursery = nursery
-        self._expected_version = expected_version
-        self._allows = allows
-        self._settle = settle
-        self._operations_changed = operations_changed
+        self._rules = rules
         self._running: dict[str, Operation] = {}
 
     def get(self, game_id: str) -> Operation | None:
@@ -83,14 +93,15 @@ class Downloads:
         running = self.get(game_id)
         if running is not None:
             return running.id
-        if not self._allows(game_id):
+        if not self._rules.allows(game_id):
             raise LanspreadError(
                 Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"
             )
         local = self._library.games.get(fold_id(game_id))
         variants = group(self._context.offers(game_id))
-        chosen = choose(variants, named=variant, expected_version=self._expected_version(game_id))
-        current = local is not None and _is_current(local, chosen, variant)
+        expected = self._rules.expected_version(game_id)
+        chosen = choose(variants, named=variant, expected_version=expected)
+        current = local is not None and _is_current(local, chosen, variant, expected)
         if chosen is None and not current:
             raise _nothing_offered(game_id, variants, variant)
         # The folder that is there gives the name; a new one takes that of the offer.
@@ -98,7 +109,7 @@ class Downloads:
         offered = chosen.offers[0].summary if chosen is not None else None
         operation = Operation(new_operation_id(), name, OperationKind.DOWNLOAD, offered)
         self._running[fold_id(name)] = operation
-        self._operations_changed(name)
+        self._rules.operations_changed()
         self._nursery.start_soon(self._run, operation, None if current else chosen, local)
         return operation.id
 
@@ -119,24 +130,29 @@ class Downloads:
         began = trio.current_time()
         end: OperationEvent | None = None
         try:
-            with operation.scope:
-                if variant is None:
-                    assert local is not None
-                    end = self._already_there(operation, local)
-                else:
-                    end = await self._download(operation, variant, began)
-        except* Exception as group_:
-            found = causes(group_)
-            for other in found[1:]:
-                _log.warning("another error ended the same download", why=str(other))
-            end = _failure(operation, found[0])
+            try:
+                with operation.scope:
+                    if variant is None:
+                        assert local is not None
+                        end = self._already_there(operation, local)
+                    else:
+                        end = await self._download(operation, variant, began)
+            except* Exception as group_:
+                found = causes(group_)
+                for other in found[1:]:
+                    _log.warning("another error ended the same download", why=str(other))
+                end = _failure(operation, found[0])
+            if operation.scope.cancelled_caught:
+                end = DownloadCancelled(operation_id=operation.id, id=operation.game_id)
+            if variant is not None:
+                # However it ended: what is on the disk now is seen before the end is told.
+                with contextlib.suppress(NotHere):
+                    await self._library.rescan(operation.game_id)
         finally:
             # Not awaited: the state is consistent here also when everything is being cancelled.
             del self._running[fold_id(operation.game_id)]
-            self._operations_changed(operation.game_id)
-        if operation.scope.cancelled_caught:
-            end = DownloadCancelled(operation_id=operation.id, id=operation.game_id)
-        await self._settle(operation.game_id)
+            self._rules.operations_changed()
+        await self._rules.settle()
         if end is not None:
             self._context.publish(end)
 
@@ -162,17 +178,21 @@ class Downloads:
         self, operation: Operation, variant: Variant, began: float
     ) -> OperationEvent:
         game_id = operation.game_id
+        operation.total_bytes = variant.size
+        self._context.publish(
+            DownloadBegin(
+                operation_id=operation.id,
+                id=game_id,
+                version=variant.version,
+                total_bytes=variant.size,
+                sources=variant.peers,
+            )
+        )
         download = Download(self._context, operation, variant)
         reference = await download.find_reference()
         with self._library.hold(game_id):
             async with self._access.writing(game_id):
-                try:
-                    await self._transact(download, game_id, reference)
-                finally:
-                    self._library.request_walk(game_id)
-            with trio.CancelScope(deadline=trio.current_time() + limits.SETTLE_S, shield=True):
-                # Committed: a cancel that comes now must not hide the game until the next scan.
-                await self._library.rescan(game_id)
+                await self._transact(download, game_id, reference)
         return DownloadFinished(
             operation_id=operation.id,
             id=game_id,
@@ -184,13 +204,14 @@ class Downloads:
     async def _transact(self, download: Download, game_id: str, reference: Reference) -> None:
         run = self._context.threads.run
         folder = await run(self._library.make_game, game_id)
-        transaction = DownloadTransaction(folder, reference.manifest, reference.block_bytes)
+        transaction: DownloadTransaction | None = None
         try:
+            transaction = DownloadTransaction(folder, reference.manifest, reference.block_bytes)
             try:
                 await run(transaction.check)
-            except BaseException:
+            except (OSError, FsError):
                 # Nothing was begun: the folder that was made for it goes again.
-                self._library.drop_if_empty(game_id)
+                await run(self._library.drop_if_empty, game_id)
                 raise
             while await run(transaction.begin_some):
                 pass
@@ -198,9 +219,12 @@ class Downloads:
             stamps = await run(
                 transaction.commit, reference.sentinel, reference.digests, reference.version
             )
-            self._library.store_digests(game_id, stamps)
+            if reference.block_bytes == self._library.block_bytes:
+                # Digests of other blocks are none of ours; the game is hashed in the background.
+                self._library.store_digests(game_id, stamps)
         finally:
-            transaction.close()
+            if transaction is not None:
+                transaction.close()
             folder.close()
 
 
@@ -208,7 +232,9 @@ def _offered_id(chosen: Variant | None, game_id: str) -> str:
     return chosen.offers[0].summary.id if chosen is not None else game_id
 
 
-def _is_current(local: LocalGame, chosen: Variant | None, named: str | None) -> bool:
+def _is_current(
+    local: LocalGame, chosen: Variant | None, named: str | None, expected: str | None
+) -> bool:
     """Whether what is here is what would be fetched."""
     if not local.downloaded:
         return False
@@ -216,10 +242,10 @@ def _is_current(local: LocalGame, chosen: Variant | None, named: str | None) -> 
         wanted = named.strip().lower()
         hashes = {value.hex() for value in (local.content_hash, local.manifest_hash) if value}
         return wanted in hashes and (chosen is None or _same_content(local, chosen))
-    if chosen is None:
-        return True
-    ours, theirs = version_key(local.version), version_key(chosen.version)
-    return ours >= theirs
+    ours = version_key(local.version)
+    if expected is not None:
+        return ours == version_key(expected)
+    return chosen is None or ours >= version_key(chosen.version)
 
 
 def _same_content(local: LocalGame, chosen: Variant) -> bool:
@@ -256,6 +282,8 @@ def _failure(operation: Operation, error: BaseException) -> DownloadFailed:
             remedy = "move these files away, or choose another games folder"
         case InTheWay():
             code, remedy = Code.FOLDER_NOT_EMPTY, "move it away and try again"
+        case UnsafePath():
+            code, remedy = Code.UNSAFE_PATH, "ask its owner to rename it; nothing was written"
         case NoSpace():
             code, remedy = Code.NO_SPACE, "free some space and try again"
         case NotHere():
@@ -284,16 +312,6 @@ def _failure(operation: Operation, error: BaseException) -> DownloadFailed:
     )
 
 
-@attrs.frozen(kw_only=True)
-class DownloadRules:
-    """What decides over downloads from outside."""
-
-    expected_version: Callable[[str], str | None]
-    allows: Callable[[str], bool]
-    settle: Callable[[str], Awaitable[None]]
-    operations_changed: Callable[[str], None]
-
-
 @asynccontextmanager
 async def open_downloads(
     context: DownloadContext, library: Library, access: GameAccess, rules: DownloadRules
@@ -303,14 +321,5 @@ async def open_downloads(
     What they have written stays, verified, and without a sentinel.
     """
     async with trio.open_nursery() as nursery:
-        yield Downloads(
-            context,
-            library,
-            access,
-            nursery,
-            expected_version=rules.expected_version,
-            allows=rules.allows,
-            settle=rules.settle,
-            operations_changed=rules.operations_changed,
-        )
+        yield Downloads(context, library, access, rules, nursery)
         nursery.cancel_scope.cancel()

@@ -19,6 +19,7 @@ from lanspread.fs.manifest import (
 )
 from lanspread.fs.paths import UnsafePath
 from lanspread.model import FileEntry, Manifest, block_count
+from lanspread.seams import Threads
 from lanspread.sync import messages as m
 from lanspread.sync.errors import PeerMisbehaved
 from lanspread.sync.exchange import Exchange, PageReader
@@ -68,7 +69,13 @@ class OfferedManifest:
 
 
 async def fetch_reference(
-    session: Session, game_id: str, version: str, wanted_manifest: bytes, wanted: bytes | None
+    session: Session,
+    game_id: str,
+    *,
+    version: str,
+    wanted_manifest: bytes,
+    wanted: bytes | None,
+    threads: Threads,
 ) -> Reference:
     """The complete reference from one source, that of content `wanted` if it is known.
 
@@ -76,7 +83,7 @@ async def fetch_reference(
     may not be fetched; `trio.TooSlowError`.
     """
     with trio.fail_after(MANIFEST_TIMEOUT_S):
-        offered = await fetch_manifest(session, game_id)
+        offered = await fetch_manifest(session, game_id, threads)
     if offered.manifest_hash != wanted_manifest or offered.version != version:
         raise SourceChanged("the source offers something else now")
     digests = offered.digests
@@ -95,7 +102,7 @@ async def fetch_reference(
     )
 
 
-async def fetch_manifest(session: Session, game_id: str) -> OfferedManifest:
+async def fetch_manifest(session: Session, game_id: str, threads: Threads) -> OfferedManifest:
     """A game's manifest from one peer, checked. Raises `SourceError`, `LanspreadError`."""
     request = m.GetGame(id=game_id, known_manifest_hash=None, known_content_hash=None)
     rows: list[m.FileRow] = []
@@ -115,7 +122,8 @@ async def fetch_manifest(session: Session, game_id: str) -> OfferedManifest:
         assert first is not None
         if len(rows) != first.file_count:
             raise PeerMisbehaved("a manifest of another length than it says")
-    return _checked(first, rows)
+    # A large manifest takes a second to check: not on the event loop.
+    return await threads.run(_checked, first, rows, pool="hash")
 
 
 def _same_answer(first: m.GameManifest, page: m.GameManifest) -> None:
