@@ -57,6 +57,8 @@ MAX_SERVED_REQUESTS: Final = 64
 # Requests for file bytes being answered at once: each holds a read and a send buffer.
 MAX_SERVED_CHUNKS_PER_SESSION: Final = 16
 MAX_SERVED_CHUNKS: Final = 64
+# Pages of answers being sent at once, over all sessions: each holds up to a message.
+MAX_SERVED_PAGES: Final = 64
 # What a downloader asks for in one request, by the size of the game.
 CHUNK_BYTES: Final = 4 * MIB
 MIN_CHUNK_BYTES: Final = 256 * KIB
@@ -86,6 +88,13 @@ RETRY_ABOVE_HALF_OPEN: Final = 100
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 QUIC_IDLE_TIMEOUT_S: Final = 60.0
 SEND_HIGH_WATER_BYTES: Final = 2 * MIB
+# What may be queued and not yet acknowledged, over the streams of a connection, and over all. As
+# the endpoint fills, the share of each connection shrinks, down to the smallest.
+MAX_CONNECTION_QUEUE_BYTES: Final = 8 * MIB
+MAX_ENDPOINT_QUEUE_BYTES: Final = 128 * MIB
+MIN_CONNECTION_QUEUE_BYTES: Final = 256 * KIB
+# So much of it each stream may always have: the control stream must go on whatever others hold.
+STREAM_QUEUE_RESERVE_BYTES: Final = 16 * KIB
 DATAGRAM_BATCH: Final = 64
 DATAGRAM_QUEUE: Final = 1_024
 # - the transport adapter's own: what a peer may have in flight beyond what we consumed. The window

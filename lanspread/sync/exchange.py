@@ -20,6 +20,7 @@ from lanspread.sync.errors import (
     RequestReset,
     SessionLost,
 )
+from lanspread.sync.fair import FairSlots
 from lanspread.sync.handshake import describe_close
 from lanspread.transport import (
     Connection,
@@ -158,9 +159,11 @@ class PageReader(Generic[P]):
 class Responder:
     """The answering side of one request."""
 
-    def __init__(self, stream: Stream, reader: FrameReader) -> None:
+    def __init__(self, stream: Stream, reader: FrameReader, pages: FairSlots, host: str) -> None:
         self._stream = stream
         self._reader = reader
+        self._pages = pages
+        self._host = host
         self.begun = False
 
     async def send(self, message: m.Message) -> None:
@@ -186,7 +189,9 @@ class Responder:
         for number, page in enumerate(pages):
             if number > 0 and not await self._asked_for(number):
                 return
-            await self.send(page)
+            # An encoded page is nearly a MiB, and is held until all of it was taken.
+            async with self._pages.take(self._host):
+                await self.send(page)
 
     async def _asked_for(self, number: int) -> bool:
         """Whether the next page is asked for; False if the asker has enough."""

@@ -82,54 +82,65 @@ def _view(
     catalog: Catalog,
     operation_of: OperationOf,
 ) -> GameView:
+    known = local or fetched or min(offers, key=lambda offer: offer[0])[1]
+    entry = catalog.entry(known.id)
+    operation = operation_of(known.id)
     local_version = local.version if local is not None and local.downloaded else None
-    versions = [summary.eti_version for _, summary in offers]
-    if local_version is not None:
-        versions.append(local_version)
-    if not versions and fetched is not None:
-        versions.append(fetched.eti_version)
-    latest = max(versions, key=version_key, default="")
-    newest = [
-        (peer_id, summary)
-        for peer_id, summary in offers
-        if version_key(summary.eti_version) == version_key(latest)
-    ]
-    here_is_latest = local_version is not None and version_key(local_version) == version_key(latest)
+    pinned = entry is not None and entry.version is not None
+    latest = _latest(local_version, offers, fetched, pinned=pinned)
+    newest = [offer for offer in offers if _same_version(offer[1].eti_version, latest)]
     # While all who offer it are away, a game that is being fetched is shown as it was offered.
     best = min(newest, key=lambda offer: offer[0])[1] if newest else fetched
-    if local is not None and (here_is_latest or best is None):
-        size, manifest_hash, content_hash = local.size, local.manifest_hash, local.content_hash
-    else:
-        assert best is not None
-        size, manifest_hash, content_hash = best.size, best.manifest_hash, best.content_hash
-    game_id = local.id if local is not None else best.id if best is not None else ""
-    operation = operation_of(game_id)
-    entry = catalog.entry(game_id)
-    remote_name = best.name if best is not None else game_id
-    installed = local is not None and local.installed
-    # No record of installs is kept yet: what is installed counts as what is downloaded.
-    installed_version = local_version if installed else None
+    here_is_latest = local_version is not None and _same_version(local_version, latest)
+    shown = local if local is not None and (here_is_latest or best is None) else best
+    assert shown is not None
+    availability = None if operation is None else Availability.DOWNLOADING
+    if local is not None:
+        availability = local_availability(local, catalog, busy=operation is not None)
     return GameView(
-        id=game_id,
-        name=entry.name if entry is not None else (remote_name if local is None else game_id),
+        id=known.id,
+        name=entry.name if entry is not None else _name(known),
         description=entry.description if entry is not None else None,
         year=entry.year if entry is not None else None,
         genre=entry.genre if entry is not None else None,
         players=entry.players if entry is not None else None,
         eti_version=latest,
         local_version=local_version,
-        installed_version=installed_version,
-        size=size,
+        # No record of installs is kept yet: what is installed counts as what is downloaded.
+        installed_version=local_version if local is not None and local.installed else None,
+        size=shown.size,
         downloaded=local is not None and local.downloaded,
-        installed=installed,
-        availability=local_availability(local, catalog, busy=operation is not None)
-        if local is not None
-        else (Availability.DOWNLOADING if operation is not None else None),
+        installed=local is not None and local.installed,
+        availability=availability,
         update_available=local_version is not None
         and version_key(latest) > version_key(local_version),
-        manifest_hash=manifest_hash.hex() if manifest_hash is not None else None,
-        content_hash=content_hash.hex() if content_hash is not None else None,
+        manifest_hash=shown.manifest_hash.hex() if shown.manifest_hash is not None else None,
+        content_hash=shown.content_hash.hex() if shown.content_hash is not None else None,
         peers=tuple(sorted(peer_id for peer_id, _ in newest)),
         operation=operation,
         cover_url=None,
     )
+
+
+def _latest(
+    local_version: str | None,
+    offers: list[tuple[str, GameSummary]],
+    fetched: GameSummary | None,
+    *,
+    pinned: bool,
+) -> str:
+    versions = [summary.eti_version for _, summary in offers]
+    # Where a catalog pins the version, what is offered is of that version; ours may be another.
+    if local_version is not None and not (pinned and offers):
+        versions.append(local_version)
+    if not versions and fetched is not None:
+        versions.append(fetched.eti_version)
+    return max(versions, key=version_key, default="")
+
+
+def _same_version(one: str, other: str) -> bool:
+    return version_key(one) == version_key(other)
+
+
+def _name(known: LocalGame | GameSummary) -> str:
+    return known.name if isinstance(known, GameSummary) else known.id

@@ -22,6 +22,7 @@ from lanspread.sync.arbiter import Link
 from lanspread.sync.credit import Credit
 from lanspread.sync.errors import PeerMisbehaved, RequestReset, SessionLost, SyncError
 from lanspread.sync.exchange import Exchange, Responder, open_exchange, transport_errors
+from lanspread.sync.fair import FairSlots
 from lanspread.sync.handshake import Greeted, describe_close
 from lanspread.transport import CloseInfo, Connection, ConnectionLost, Stream
 from lanspread.transport.framing import FrameReader, frame
@@ -40,6 +41,8 @@ class Handlers:
 
     requests: Mapping[type[m.Message], Handler]
     control: ControlHook
+    # Shared by all sessions: how many pages of answers are in hand at once.
+    pages: FairSlots = attrs.Factory(lambda: FairSlots(limits.MAX_SERVED_PAGES))
 
 
 class Session:
@@ -232,7 +235,8 @@ class Session:
 
     async def _answer(self, stream: Stream) -> None:
         reader = FrameReader(stream)
-        responder = Responder(stream, reader)
+        host = self.connection.remote_address.host
+        responder = Responder(stream, reader, self._handlers.pages, host)
         try:
             request = await self._read_request(reader)
             if request is None:

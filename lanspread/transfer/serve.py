@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
-import trio
 
 from lanspread import limits
 from lanspread.fs.errors import Changed, FsError, NotHere
@@ -23,6 +22,7 @@ from lanspread.seams import Threads
 from lanspread.sync import messages as m
 from lanspread.sync.errors import PeerMisbehaved, RequestReset
 from lanspread.sync.exchange import Responder
+from lanspread.sync.fair import FairSlots
 from lanspread.sync.library import PublishedLibrary, answer_get_library
 from lanspread.sync.session import Handler, Session
 from lanspread.transfer.access import GameAccess, GameBusy
@@ -69,7 +69,7 @@ class Server:
         self._up = up
         self._allows = allows
         self._block_bytes = block_bytes
-        self._slots = trio.CapacityLimiter(limits.MAX_SERVED_CHUNKS)
+        self._slots = FairSlots(limits.MAX_SERVED_CHUNKS)
         self._sending: dict[Session, int] = {}
         self._digesting: set[Session] = set()
 
@@ -194,18 +194,14 @@ class Server:
 
     @asynccontextmanager
     async def _slot(self, session: Session) -> AsyncIterator[None]:
-        """A share of the memory that answers may hold; one session cannot take all of it."""
+        """A share of the memory that answers may hold; one host cannot take all of it."""
         mine = self._sending.get(session, 0)
         if mine >= limits.MAX_SERVED_CHUNKS_PER_SESSION:
             raise Refusal(m.ERROR_BUSY, "too many requests at once")
         self._sending[session] = mine + 1
-        token = object()
         try:
-            await self._slots.acquire_on_behalf_of(token)
-            try:
+            async with self._slots.take(session.connection.remote_address.host):
                 yield
-            finally:
-                self._slots.release_on_behalf_of(token)
         finally:
             self._sending[session] -= 1
             if not self._sending[session]:

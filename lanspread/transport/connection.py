@@ -50,6 +50,13 @@ class Hub(Protocol):
     def change_buffered(self, difference: int) -> None:
         """The connection holds more or fewer unconsumed bytes; may close the one with the most."""
 
+    def change_queued(self, difference: int) -> None:
+        """More or fewer bytes wait to be sent, or to be acknowledged."""
+
+    @property
+    def queue_share_bytes(self) -> int:
+        """How much one connection may have queued, as full as the endpoint is now."""
+
 
 class Connection:
     """Made by `Endpoint.connect` and `Endpoint.accept` only; its handshake is complete."""
@@ -80,6 +87,8 @@ class Connection:
         self.cids: set[bytes] = set()
         # Unread and reassembly bytes, as last counted.
         self.held_bytes = 0
+        # Unsent and unacknowledged bytes, likewise.
+        self.queued_bytes = 0
         self._reassembly_bytes = 0
         self._streams: dict[int, Stream] = {}
         self._next_peer_stream = 1 if is_dialer else 0
@@ -165,6 +174,7 @@ class Connection:
             bytes_sent=driver.bytes_sent,
             unread_bytes=sum(stream.unread_bytes for stream in self._streams.values()),
             reassembly_bytes=self._reassembly_bytes,
+            queued_bytes=self.queued_bytes,
             streams=len(self._streams),
             unaccepted_streams=len(self._unaccepted),
             queue_drops=driver.queue_drops,
@@ -178,8 +188,14 @@ class Connection:
         There is none until half the bound is free, so that a sender is woken for a whole chunk.
         """
         bound = self._options.send_high_water_bytes
-        room = bound - self._engine.unacknowledged(stream.id)
-        return room if room >= bound // 2 else 0
+        queued = self._engine.unacknowledged(stream.id)
+        room = bound - queued
+        if room < bound // 2:
+            return 0
+        share = self._hub.queue_share_bytes - self.queued_bytes
+        if share < limits.STREAM_QUEUE_RESERVE_BYTES:
+            share = limits.STREAM_QUEUE_RESERVE_BYTES - queued
+        return max(0, min(room, share))
 
     def unacknowledged(self, stream: Stream) -> int:
         return self._engine.unacknowledged(stream.id)
@@ -189,10 +205,12 @@ class Connection:
 
     def write(self, stream: Stream, data: bytes | memoryview, *, end_stream: bool = False) -> None:
         self._engine.send(stream.id, data, end_stream=end_stream)
+        self._set_queued(self.queued_bytes + len(data))
         self.driver.wake()
 
     def reset_stream(self, stream: Stream, code: int) -> None:
         self._engine.reset(stream.id, code)
+        self._set_queued(self._engine.queued())
         self.driver.wake()
 
     def stop_stream(self, stream: Stream, code: int) -> None:
@@ -243,6 +261,8 @@ class Connection:
 
     def on_received(self) -> None:
         """Wake who waits for acknowledgements or credit, and count what is held."""
+        if self.queued_bytes:
+            self._set_queued(self._engine.queued())
         if self._senders:
             for stream in [s for s in self._senders if self.send_room(s)]:
                 self._senders.discard(stream)
@@ -268,6 +288,7 @@ class Connection:
             return
         self.closed = info
         self._set_held(0)
+        self._set_queued(0)
         self._reassembly_bytes = 0
         for stream in self._streams.values():
             stream.on_lost(info)
@@ -327,6 +348,14 @@ class Connection:
             self.close_for_buffer()
         elif held != self.held_bytes:
             self._set_held(held)
+
+    def _set_queued(self, queued: int) -> None:
+        if self.closed is not None:
+            queued = 0
+        difference = queued - self.queued_bytes
+        if difference:
+            self.queued_bytes = queued
+            self._hub.change_queued(difference)
 
     def _set_held(self, held: int) -> None:
         difference = held - self.held_bytes

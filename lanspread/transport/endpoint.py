@@ -90,6 +90,7 @@ class Endpoint:
         self._arrived, self._arrivals = trio.open_memory_channel[Connection](options.accept_backlog)
         self._closed = False
         self._buffered_bytes = 0
+        self._queued_bytes = 0
         self._drops: Counter[str] = Counter()
         self._received_datagrams = self._received_bytes = 0
         self._sent_datagrams = self._sent_bytes = 0
@@ -156,6 +157,7 @@ class Endpoint:
             half_open=self._admission.half_open,
             routes=len(self._routes),
             buffered_bytes=self._buffered_bytes,
+            queued_bytes=self._queued_bytes,
             closed_for_buffer=self._closed_for_buffer,
         )
 
@@ -187,6 +189,16 @@ class Endpoint:
             assert victim.held_bytes > 0
             self._closed_for_buffer += 1
             victim.close_for_buffer()
+
+    def change_queued(self, difference: int) -> None:
+        self._queued_bytes += difference
+
+    @property
+    def queue_share_bytes(self) -> int:
+        # A part of what is free: however many connections take nothing, the next one finds room.
+        free = limits.MAX_ENDPOINT_QUEUE_BYTES - self._queued_bytes
+        share = min(limits.MAX_CONNECTION_QUEUE_BYTES, free // 4)
+        return max(limits.MIN_CONNECTION_QUEUE_BYTES, share)
 
     # -- receiving ---------------------------------------------------------------------------------
 

@@ -269,6 +269,10 @@ class Engine:
         stream = self._quic._streams.get(stream_id)
         return 0 if stream is None else len(stream.sender._buffer)
 
+    def queued(self) -> int:
+        """Bytes queued or in flight on all streams, those that the application let go of too."""
+        return sum([len(stream.sender._buffer) for stream in self._quic._streams.values()])
+
     def reset(self, stream_id: int, code: int) -> None:
         """Abandon our sending half and forget what was queued."""
         stream = self._quic._streams.get(stream_id)

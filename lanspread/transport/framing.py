@@ -10,6 +10,7 @@ import struct
 import trio
 
 from lanspread import limits
+from lanspread.transport.stream import Stream
 
 _LENGTH = struct.Struct(">I")
 
@@ -28,7 +29,8 @@ def frame(payload: bytes) -> bytes:
 class FrameReader:
     """Reads frames, and raw bytes between or after them, off one stream.
 
-    Holds at most one frame and one read. Cancelling a read keeps what has arrived.
+    Holds at most one frame and one read, and of a QUIC stream nothing before the frame has all
+    arrived. Cancelling a read keeps what has arrived.
     """
 
     def __init__(self, stream: trio.abc.ReceiveStream) -> None:
@@ -60,6 +62,9 @@ class FrameReader:
 
     async def _fill(self, size: int) -> bool:
         while len(self._buffer) < size:
+            if isinstance(self._stream, Stream):
+                # Until a frame is there it stays where it is counted.
+                await self._stream.wait_unread(size - len(self._buffer))
             data = await self._stream.receive_some(limits.READ_BYTES)
             if not data:
                 return False

@@ -25,6 +25,8 @@ class EndpointStatistics:
     routes: int
     # Received and not yet consumed, over all connections.
     buffered_bytes: int
+    # Given to streams and not yet acknowledged by the peers, over all connections.
+    queued_bytes: int
     # Connections closed because too much was buffered.
     closed_for_buffer: int
 
@@ -44,6 +46,8 @@ class ConnectionStatistics:
     unread_bytes: int
     # Arrived out of order, with what remembering it costs.
     reassembly_bytes: int
+    # Given to streams, those that are done with too, and not yet acknowledged by the peer.
+    queued_bytes: int
     # Streams that are not finished on both sides.
     streams: int
     # Streams of the peer that nobody accepted yet.

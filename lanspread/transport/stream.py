@@ -176,6 +176,22 @@ class Stream(trio.abc.HalfCloseableStream):
                 finally:
                     self._readable = None
 
+    async def wait_unread(self, size: int) -> None:
+        """Wait until `size` bytes are there to be received, or until there will not be so many.
+
+        What is waited for so counts as unread, within the bounds on what a peer may make us hold,
+        which it would not if it were gathered outside. `size` must be well below the window of a
+        stream. Raises nothing of its own: `receive_some` says what is wrong.
+        """
+        with self._receive_guard:
+            await trio.lowlevel.checkpoint()
+            while len(self._buffer) < size and not self._receive_ended:
+                self._readable = trio.Event()
+                try:
+                    await self._readable.wait()
+                finally:
+                    self._readable = None
+
     def stop(self, code: int) -> None:
         """Ask the peer to stop sending (STOP_SENDING); whatever still comes is dropped.
 
@@ -190,6 +206,15 @@ class Stream(trio.abc.HalfCloseableStream):
         self._drop_unread()
         self._wake_receiver()
         self._connection.release_if_done(self)
+
+    @property
+    def _receive_ended(self) -> bool:
+        return (
+            self._discarding
+            or self._all_received
+            or self._reset_code is not None
+            or self._lost is not None
+        )
 
     def _take(self, max_bytes: int | None) -> bytes:
         buffer = self._buffer

@@ -173,8 +173,7 @@ async def test_digests_asked_for_in_parallel(autojump_clock: MockClock, scene: S
     async with open_virtual_node(scene.machine()) as node:
         session, manifest_hash = await greet(scene, node)
         asked = [
-            session.ask("GetBlockDigests", end=False, id=GAME, manifest_hash=manifest_hash)
-            for _ in range(60)
+            session.ask("GetBlockDigests", id=GAME, manifest_hash=manifest_hash) for _ in range(60)
         ]
         codes = []
         for pipe in asked:
@@ -183,7 +182,6 @@ async def test_digests_asked_for_in_parallel(autojump_clock: MockClock, scene: S
                 codes.append("")
             except Refused as refused:
                 codes.append(refused.code)
-            pipe.send(b"", end=True)
         assert set(codes) <= {"", "Busy"}
         assert "" in codes
     await scene.still_well()
