@@ -70,7 +70,7 @@ class Shutdown(PeerCommand):
 
 @attrs.frozen
 class OperationStarted:
-    """The answer of a command that starts work."""
+    """The answer of a command that starts, or ends, work: the operation that it is about."""
 
     operation_id: str
 

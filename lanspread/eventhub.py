@@ -9,6 +9,7 @@ Everything here is synchronous but `next_batch`. Source: docs/api.md, "Events".
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -19,14 +20,16 @@ import trio
 
 from lanspread import limits
 from lanspread.errors import Code, LanspreadError
-from lanspread.events import PeerEvent, event_data
+from lanspread.events import GameFiles, LibraryUpdated, PeerEvent, event_data
 from lanspread.seams import WallClock
 
 # Fields written `name?` in docs/api.md: left out where there is nothing to say.
-_OPTIONAL_FIELDS = frozenset({"needed_bytes"})
+_OPTIONAL_FIELDS = frozenset({"needed_bytes", "files_omitted"})
 # How many ended operations are remembered, so that a late progress event of one is recognised.
 _ENDED_KEPT = 1_024
 _BATCH_EVENTS = 256
+# What an event takes beside its data: the object, its time, its place in a queue.
+_EVENT_BYTES = 256
 
 
 class SubscriberTooSlow(Exception):
@@ -39,12 +42,16 @@ class SubscriptionClosed(Exception):
 
 @attrs.frozen(kw_only=True)
 class PublishedEvent:
-    """An event as front-ends see it. `seq` is None for progress, `time` is UTC in ISO 8601."""
+    """An event as front-ends see it. `seq` is None for progress, `time` is UTC in ISO 8601.
+
+    `cost` is about what it takes in memory, in bytes.
+    """
 
     seq: int | None
     time: str
     type: str
     data: dict[str, Any]
+    cost: int = attrs.field(default=0, eq=False)
 
 
 class Subscription:
@@ -54,6 +61,7 @@ class Subscription:
         self._hub = hub
         self._replay = deque(replay)
         self._events: deque[PublishedEvent] = deque()
+        self._waiting_bytes = 0
         self._progress: dict[tuple[str, str], PublishedEvent] = {}
         self._ready = trio.Event()
         self._overflow = trio.Event()
@@ -82,9 +90,11 @@ class Subscription:
         if self.overflowed:
             raise SubscriberTooSlow
         batch: list[PublishedEvent] = []
-        for queue in (self._replay, self._events):
-            while queue and len(batch) < _BATCH_EVENTS:
-                batch.append(queue.popleft())
+        while self._replay and len(batch) < _BATCH_EVENTS:
+            batch.append(self._replay.popleft())
+        while self._events and len(batch) < _BATCH_EVENTS:
+            batch.append(self._events.popleft())
+            self._waiting_bytes -= batch[-1].cost
         # Progress waits for the state events before it, or it would overtake its own `begin`.
         if not self._replay and not self._events:
             batch.extend(self._progress.values())
@@ -101,13 +111,19 @@ class Subscription:
     def _put(self, event: PublishedEvent, operation_id: str | None) -> None:
         if event.seq is None:
             self._progress[event.type, operation_id or ""] = event
-        elif len(self._events) >= limits.CLIENT_QUEUE:
-            self._drop_all()
-        else:
+        elif self._has_room_for(event):
             if operation_id is not None:
                 self._drop_progress(operation_id)
             self._events.append(event)
+            self._waiting_bytes += event.cost
+        else:
+            self._drop_all()
         self._ready.set()
+
+    def _has_room_for(self, event: PublishedEvent) -> bool:
+        # A single event is taken whatever its size: somebody asked for it.
+        fits = self._waiting_bytes + event.cost <= limits.EVENT_HISTORY_BYTES
+        return len(self._events) < limits.CLIENT_QUEUE and (fits or not self._events)
 
     def _drop_progress(self, operation_id: str) -> None:
         for key in [key for key in self._progress if key[1] == operation_id]:
@@ -116,6 +132,7 @@ class Subscription:
     def _drop_all(self) -> None:
         self._replay.clear()
         self._events.clear()
+        self._waiting_bytes = 0
         self._progress.clear()
         self._overflow.set()
         self._hub._subscriptions.discard(self)
@@ -133,9 +150,11 @@ class Subscription:
 
 
 class EventHub:
-    """Numbers events, keeps the last `limits.EVENT_HISTORY`, and hands them to subscribers.
+    """Numbers events, keeps the last ones for replay, and hands them to subscribers.
 
-    `instance` names this run of the peer: numbers of another run mean nothing here.
+    Kept are `limits.EVENT_HISTORY` events, fewer if they would take more memory than
+    `limits.EVENT_HISTORY_BYTES`: then many of them are large. `instance` names this run of the
+    peer: numbers of another run mean nothing here.
     """
 
     def __init__(self, instance: str, wall_clock: WallClock) -> None:
@@ -143,7 +162,7 @@ class EventHub:
         self._wall_clock = wall_clock
         self._seq = 0
         self._history: deque[PublishedEvent] = deque()
-        self._names_kept = 0
+        self._history_bytes = 0
         self._subscriptions: set[Subscription] = set()
         self._ended: dict[str, None] = {}
 
@@ -160,19 +179,31 @@ class EventHub:
     def publish(self, event: PeerEvent) -> None:
         """Hand an event to all subscribers. Never waits.
 
-        A progress event of an operation that has ended is left out.
+        A progress event of an operation that has ended is left out. A `library.updated` of very
+        many games becomes several.
         """
-        data = _plain(event)
-        operation_id = getattr(event, "operation_id", None)
-        if event.is_progress:
-            if operation_id in self._ended:
-                return
-            seq = None
+        if isinstance(event, LibraryUpdated) and len(event.games) > limits.MAX_IDS_PER_EVENT:
+            for start in range(0, len(event.games), limits.MAX_IDS_PER_EVENT):
+                ids = event.games[start : start + limits.MAX_IDS_PER_EVENT]
+                self._publish(attrs.evolve(event, games=ids))
         else:
+            self._publish(event)
+
+    def _publish(self, event: PeerEvent) -> None:
+        operation_id = getattr(event, "operation_id", None)
+        if event.is_progress and operation_id in self._ended:
+            return
+        data = _plain(event)
+        seq = None
+        if not event.is_progress:
             self._seq += 1
             seq = self._seq
         published = PublishedEvent(
-            seq=seq, time=_iso(self._wall_clock), type=event.event_type, data=data
+            seq=seq,
+            time=_iso(self._wall_clock),
+            type=event.event_type,
+            data=data,
+            cost=_EVENT_BYTES + _cost(data),
         )
         if seq is not None:
             self._remember(published)
@@ -206,13 +237,15 @@ class EventHub:
         return list(self._history)[len(self._history) - missed :]
 
     def _remember(self, event: PublishedEvent) -> None:
-        """Keep the event for replay; of events that name very many games, fewer are kept."""
-        if len(self._history) == limits.EVENT_HISTORY:
-            self._names_kept -= _names_in(self._history.popleft())
+        """Keep the event for replay."""
+        event = _kept_form(event)
         self._history.append(event)
-        self._names_kept += _names_in(event)
-        while self._names_kept > limits.MAX_REMOTE_GAMES and len(self._history) > 1:
-            self._names_kept -= _names_in(self._history.popleft())
+        self._history_bytes += event.cost
+        while (
+            len(self._history) > limits.EVENT_HISTORY
+            or self._history_bytes > limits.EVENT_HISTORY_BYTES
+        ):
+            self._history_bytes -= self._history.popleft().cost
 
     def _remember_ended(self, operation_id: str) -> None:
         self._ended[operation_id] = None
@@ -220,10 +253,25 @@ class EventHub:
             del self._ended[next(iter(self._ended))]
 
 
-def _names_in(event: PublishedEvent) -> int:
-    """How many game IDs an event carries: a peer decides over that, and over how often."""
-    games = event.data.get("games")
-    return len(games) if isinstance(games, list) else 0
+def _kept_form(event: PublishedEvent) -> PublishedEvent:
+    """What is kept of an event: a very long list of files is replaced by its length.
+
+    Whoever reads about it later asks for the game again; others keep their thousand events.
+    """
+    if event.type != GameFiles.event_type or event.cost <= limits.MAX_EVENT_KEPT_BYTES:
+        return event
+    data = {**event.data, "files": [], "files_omitted": len(event.data["files"])}
+    return attrs.evolve(event, data=data, cost=_EVENT_BYTES + _cost(data))
+
+
+def _cost(value: Any) -> int:
+    """About how many bytes a plain value takes in memory."""
+    size = sys.getsizeof(value)
+    if isinstance(value, dict):
+        return size + sum([sys.getsizeof(key) + _cost(item) for key, item in value.items()])
+    if isinstance(value, list):
+        return size + sum([_cost(item) for item in value])
+    return size
 
 
 def _plain(event: PeerEvent) -> dict[str, Any]:
@@ -246,7 +294,7 @@ def json_value(value: object, depth: int = 16) -> Any:
         case None | bool():
             return value
         case str():
-            return str(value).encode("utf-8", "replace").decode()
+            return _text(str(value))
         case int():
             return int(value) if -(2**63) <= value < 2**63 else str(value)
         case float():
@@ -266,6 +314,15 @@ def json_value(value: object, depth: int = 16) -> Any:
     if isinstance(value, Iterable):
         return [json_value(item, depth - 1) for item in value]
     return json_value(str(value))
+
+
+def _text(text: str) -> str:
+    """The same text, not a copy; one that no encoding can carry with ? for what is wrong in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def _iso(clock: WallClock) -> str:

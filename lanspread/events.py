@@ -60,10 +60,13 @@ class LibraryUpdated(PeerEvent):
 
 @attrs.frozen(kw_only=True)
 class GameFiles(PeerEvent):
+    """After `game.get`. `files_omitted`: in a replay, how many `files` were too many to be kept."""
+
     event_type: ClassVar[str] = "game.files"
     id: str
     files: tuple[Mapping[str, object], ...]
     left_out: tuple[str, ...]
+    files_omitted: int | None = None
 
 
 @attrs.frozen(kw_only=True)

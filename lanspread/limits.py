@@ -20,6 +20,9 @@ DEFAULT_API_PORT: Final = 7374
 
 # -- messages -------------------------------------------------------------------------------------
 MAX_MESSAGE_BYTES: Final = MIB
+# What comes unasked: a request; Hello and HelloAck, a body of 64 KiB with what proves it.
+MAX_REQUEST_BYTES: Final = 64 * KIB
+MAX_HELLO_BYTES: Final = 68 * KIB
 MAX_CBOR_ITEMS: Final = 20_000
 MAX_CBOR_DEPTH: Final = 16
 # A page is filled up to here; the rest of the message's 1 MiB is for the fields around it.
@@ -57,6 +60,8 @@ MAX_SERVED_REQUESTS: Final = 64
 # Requests for file bytes being answered at once: each holds a read and a send buffer.
 MAX_SERVED_CHUNKS_PER_SESSION: Final = 16
 MAX_SERVED_CHUNKS: Final = 64
+# Paged answers of a session that are under way; further ones wait their turn.
+MAX_SERVED_PAGED_PER_SESSION: Final = 8
 # Pages of answers being sent at once, over all sessions: each holds up to a message.
 MAX_SERVED_PAGES: Final = 64
 # What a downloader asks for in one request, by the size of the game.
@@ -116,8 +121,17 @@ HELLO_TIMEOUT_S: Final = 10.0
 CROSSED_DIAL_S: Final = 3.0
 OUTBOX: Final = 64
 LIBRARY_RETRY_S: Final = 5.0
+# What does not bring what was announced is asked again ever more seldom, down to this.
+LIBRARY_RETRY_MAX_S: Final = 60.0
 MAX_SESSIONS: Final = 256
 MAX_GREETING: Final = 64
+# Told that another connection of the pair stays, a dialer waits so long for it.
+OVERTAKEN_S: Final = 2.0
+# A session that lived so long was worth dialing for; after a shorter one the next dial waits.
+SESSION_PROVEN_S: Final = 30.0
+# Changes of one peer are told to front-ends this far apart, those of all at most so many in it.
+PEER_EVENT_S: Final = 1.0
+PEER_EVENTS: Final = 64
 MAX_KNOWN_PEERS: Final = 1_024
 MAX_REMOTE_GAMES: Final = 250_000
 IDLE_PING_S: Final = 15.0
@@ -131,9 +145,12 @@ SUSPEND_JUMP_S: Final = 10.0
 MAX_CANDIDATES: Final = 256
 MAX_ADDRESSES_PER_PEER: Final = 8
 DISCOVERY_QUEUE: Final = 1_024
+# For the QUIC handshake with one address; the next address is tried beside it after the stagger.
 DIAL_TIMEOUT_S: Final = 5.0
+DIAL_STAGGER_S: Final = 0.25
 DIAL_BACKOFF_FIRST_S: Final = 1.0
 DIAL_BACKOFF_MAX_S: Final = 600.0
+# Of each kind: asked for by a person just now, named or met, heard of, tried in vain.
 MAX_DIALS_AT_ONCE: Final = 16
 MAX_STATIC_PEERS: Final = 256
 # Of two peers that found each other at once, the one with the larger peer_id dials later.
@@ -144,6 +161,11 @@ DIAL_KNOWN_FOR_S: Final = 120.0
 
 # -- local API ------------------------------------------------------------------------------------
 EVENT_HISTORY: Final = 4_096
+# What the kept events, and those that wait for one client, may take in memory, as estimated.
+EVENT_HISTORY_BYTES: Final = 32 * MIB
+# An event above this is kept without the list that makes it so large.
+MAX_EVENT_KEPT_BYTES: Final = MIB
+MAX_IDS_PER_EVENT: Final = 1_000
 CLIENT_QUEUE: Final = 1_024
 MAX_CLIENTS: Final = 256
 MAX_HTTP_HEAD_BYTES: Final = 16 * KIB

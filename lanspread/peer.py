@@ -44,10 +44,9 @@ from lanspread.sync import messages as m
 from lanspread.sync.dialer import Dialer, follow_discovery, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
-from lanspread.sync.merge import local_summary, merge_games
+from lanspread.sync.merge import count_games, local_summary, merge_games
 from lanspread.sync.peer_view import peer_view
 from lanspread.sync.publisher import Publisher
-from lanspread.sync.session import Handlers
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
@@ -115,7 +114,7 @@ class Peer:
                 self.directory.connected(),
                 self._catalog,
                 self._operation_of,
-                [op.offered for op in self.downloads.all() if op.offered is not None],
+                self._fetched(),
             )
         )
 
@@ -133,7 +132,9 @@ class Peer:
             games_dir=self._config.games,
             listen=self.listen,
             peers=len(self.directory.connected()),
-            games=len(self.games()),
+            games=count_games(
+                self.library.games, self.directory.connected(), self._catalog, self._fetched()
+            ),
             operations=tuple(operation.view() for operation in self.downloads.all()),
             up_rate=self._up.measured(),
             down_rate=self._down.measured(),
@@ -167,8 +168,7 @@ class Peer:
                     )
                 return OperationStarted(self.downloads.start(command.id, command.variant))
             case CancelGame():
-                self.downloads.cancel(command.id)
-                return Done()
+                return OperationStarted(self.downloads.cancel(command.id))
             case ConnectPeer():
                 await self.dialer.connect(command.address)
                 return Done()
@@ -221,6 +221,10 @@ class Peer:
                 host = session.connection.remote_address.host
                 offers.append(Offer(record.peer_id, host, summary))
         return offers
+
+    def _fetched(self) -> list[GameSummary]:
+        """What is being fetched, as it was offered."""
+        return [op.offered for op in self.downloads.all() if op.offered is not None]
 
     def _operation_of(self, game_id: str) -> OperationView | None:
         operation = self.downloads.get(game_id)
@@ -290,7 +294,7 @@ class Peer:
                 self.directory,
                 make_body=self._body,
                 make_summary=self._summary,
-                requests=Handlers(self._server().handlers(), lambda session, message: None),
+                requests=self._server().handlers(),
                 publish=self.events.publish,
                 view=self._view,
             )
@@ -301,14 +305,7 @@ class Peer:
         nursery = await stack.enter_async_context(_cancelled_nursery())
         nursery.start_soon(self._publisher.run)
         self.dialer = await stack.enter_async_context(
-            open_dialer(
-                self.peer_id,
-                self.sessions,
-                self._seams.network,
-                random.Random(),
-                self.events.publish,
-                self._view,
-            )
+            open_dialer(self.peer_id, self.sessions, self._seams.network, random.Random())
         )
         nursery.start_soon(self.sessions.accept)
         await self._open_discovery(stack)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+
 import pytest
 import trio
 import trio.testing
@@ -17,7 +20,13 @@ from lanspread.eventhub import (
     Subscription,
     SubscriptionClosed,
 )
-from lanspread.events import DownloadPaused, PeerConnected, PeerEvent
+from lanspread.events import (
+    DownloadPaused,
+    GameFiles,
+    LibraryUpdated,
+    PeerConnected,
+    PeerEvent,
+)
 from tests.api.fake import FixedClock, a_peer, begin, finished, progress, warning
 
 
@@ -151,6 +160,127 @@ async def test_history_is_bounded_and_whole(autojump_clock: trio.testing.MockClo
         hub.publish(warning(0))
         seqs = [event.seq for event in await drain(subscription)]
     assert seqs == list(range(11, limits.EVENT_HISTORY + 12))
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+def whole_change(turn: int, games: int = 40_000) -> LibraryUpdated:
+    """A peer's library that was replaced whole: 20,000 games went, 20,000 came, with long ids."""
+    ids = tuple(f"\U0001f3ae{turn}/{number}/".ljust(64, "x") for number in range(games))
+    return LibraryUpdated(peer_id="p" * 36, games=ids, rev=turn)
+
+
+def files_of(count: int) -> GameFiles:
+    files = tuple({"path": f"folder/{number:06}.dat", "size": number} for number in range(count))
+    return GameFiles(id="quake", files=files, left_out=("them",))
+
+
+def growth(work: Callable[[], None]) -> int:
+    """Bytes that are held after `work` and were not before."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        work()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_large_change_comes_in_several_events(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hub = new_hub()
+    change = whole_change(7, games=2_001)
+    with hub.subscribe(None) as subscription:
+        hub.publish(change)
+        hub.publish(warning(0))
+        events = await drain(subscription)
+    *parts, last = events
+    assert [event.seq for event in events] == [1, 2, 3, 4]
+    assert [len(event.data["games"]) for event in parts] == [1_000, 1_000, 1]
+    assert {(event.data["peer_id"], event.data["rev"]) for event in parts} == {("p" * 36, 7)}
+    assert tuple(id for event in parts for id in event.data["games"]) == change.games
+    assert last.type == "warning"
+    with hub.subscribe(("here", 1)) as later:
+        assert await drain(later) == events[1:]
+
+
+def test_the_history_of_large_events_is_bounded_in_bytes() -> None:
+    hub = new_hub()
+
+    def work() -> None:
+        for turn in range(6):
+            hub.publish(whole_change(turn))
+
+    # Six of these are 80 MB; what is kept is at most half more than its estimate.
+    assert growth(work) < 1.5 * limits.EVENT_HISTORY_BYTES
+    # And not much less than it could be.
+    assert len(hub._history) > 80
+    hub.subscribe(("here", hub.seq - len(hub._history)))
+    with pytest.raises(LanspreadError):
+        hub.subscribe(("here", hub.seq - len(hub._history) - 1))
+
+
+async def test_very_long_lists_of_files_are_sent_but_not_kept(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hub = new_hub()
+    for number in range(1_000):
+        hub.publish(warning(number, padding=1_000))
+
+    def work() -> None:
+        for _ in range(5):
+            hub.publish(files_of(50_000))
+
+    with hub.subscribe(None) as subscription:
+        hub.publish(files_of(50_000))
+        (live,) = await drain(subscription)
+    assert len(live.data["files"]) == 50_000
+    assert "files_omitted" not in live.data
+    assert growth(work) < limits.MIB
+    with hub.subscribe(("here", 0)) as later:
+        events = await drain(later)
+    assert [event.seq for event in events] == list(range(1, 1_007))
+    assert events[-1].data == {
+        "id": "quake",
+        "files": [],
+        "left_out": ["them"],
+        "files_omitted": 50_000,
+    }
+
+
+async def test_a_list_of_files_of_normal_size_is_kept(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hub = new_hub()
+    hub.publish(files_of(1_000))
+    with hub.subscribe(("here", 0)) as later:
+        (event,) = await drain(later)
+    assert len(event.data["files"]) == 1_000
+
+
+async def test_a_slow_subscriber_is_cut_off_by_bytes_too(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hub = new_hub()
+    slow, reading = hub.subscribe(None), hub.subscribe(None)
+
+    def work() -> None:
+        for turn in range(6):
+            hub.publish(whole_change(turn))
+
+    # One event is taken however large it is, and does not count once it was read.
+    for _ in range(3):
+        hub.publish(files_of(100_000))
+        assert len((await drain(reading))[0].data["files"]) == 100_000
+    for number in range(3):
+        hub.publish(warning(number))
+    assert not reading.overflowed
+    assert slow.overflowed
+    idle = hub.subscribe(None)
+    assert growth(work) < 1.5 * limits.EVENT_HISTORY_BYTES
+    assert idle.overflowed
 
 
 ACTIONS = st.lists(

@@ -59,6 +59,7 @@ def build() -> dict[str, Any]:
     defs = {_NAMES.get(name, name): _renamed(part) for name, part in parts.items()}
     _loosen(defs["Game"], OPTIONAL_GAME_FIELDS)
     _loosen(defs["DownloadPaused"], ("needed_bytes",))
+    _loosen(defs["GameFiles"], ("files_omitted",))
     defs["GameDetail"] = _game_detail()
     for kind in events:
         if "peer" in attrs.fields_dict(kind):

@@ -209,6 +209,12 @@ def find_peer(state: str) -> Endpoint:
     return Endpoint(api_url=found.api_url, token=found.token, pid=found.pid)
 
 
+def page_link(state: str) -> str:
+    """The link that opens the running peer's page, token included; empty if none runs any more."""
+    found = read_api_json(state)
+    return "" if found is None else f"{found.api_url}/#token={found.token}"
+
+
 def is_published(state: str, instance: str) -> bool:
     """Whether `api.json` still names this run of the peer."""
     found = read_api_json(state)

@@ -36,6 +36,8 @@ def operation_text(kind: str, data: dict[str, Any]) -> str:
     """What an event of an operation says, without the game's name."""
     match kind.partition(".")[2]:
         case "begin":
+            if not data["sources"]:
+                return f"version {data['version']} is here already"
             where = text.count(len(data["sources"]), "peer")
             total = text.size(data["total_bytes"])
             return f"fetching {total}, version {data['version']}, from {where}"

@@ -53,16 +53,8 @@ async def cancel_game(state: str, game: str, as_json: bool) -> int:
 
     async def work() -> int:
         async with open_client(state) as client:
-            snapshot = (await client.call("subscribe"))["snapshot"]
-            running = [
-                found["operation"]["operation_id"]
-                for found in snapshot["games"]
-                if found["id"] == game and found["operation"] is not None
-            ]
-            result = await client.call("game.cancel", id=game)
-            operation_id = result.get("operation_id") or (running[0] if running else None)
-            if operation_id is None:
-                return DONE
+            await client.call("subscribe")
+            operation_id = (await client.call("game.cancel", id=game))["operation_id"]
             with _display(game, as_json) as show, trio.fail_after(CANCEL_S):
                 await _follow(client, operation_id, show)
             return DONE

@@ -24,7 +24,12 @@ def configure(log_format: str) -> None:
         renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         colors = sys.stderr is not None and sys.stderr.isatty()
-        renderer = [structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=28)]
+        # Plain tracebacks: the fancy ones print local variables, and some of those are secrets.
+        renderer = [
+            structlog.dev.ConsoleRenderer(
+                colors=colors, pad_event_to=28, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

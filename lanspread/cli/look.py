@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from lanspread.cli import output, text
-from lanspread.cli.client import ConnectionLostError, is_published, open_client
+from lanspread.cli.client import ConnectionLostError, is_published, open_client, page_link
 from lanspread.cli.events import event_line
 from lanspread.cli.interrupt import until_interrupted
 from lanspread.cli.main import DONE, FAILED, complain
@@ -122,6 +122,8 @@ async def status(state: str, as_json: bool) -> int:
             ("sending", text.rate(found["up_rate"])),
             ("receiving", text.rate(found["down_rate"])),
             ("running for", text.duration(found["uptime_s"])),
+            # With the token: whoever can ask can read it in the state folder as well.
+            ("page", page_link(state)),
         ]
         for name, value in rows:
             output.line(f"{name:<13} {text.clean(value)}")

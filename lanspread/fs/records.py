@@ -2,7 +2,7 @@
 
 Both are read back from a folder that anyone may have copied in from anywhere, so they are checked
 like something off the network; what does not pass is as good as not there. Source: ARCHITECTURE.md,
-"The download transaction".
+"Downloading".
 """
 
 from __future__ import annotations

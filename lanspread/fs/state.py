@@ -272,7 +272,7 @@ def _token(path: str, make: bool, warnings: list[ScanWarning]) -> str:
             ScanWarning(
                 "state_damaged",
                 "the token in the state folder was damaged; there is a new one",
-                "open the page by the link that `lanspread run` prints",
+                "open the page by the link that `lanspread status` prints",
             )
         )
     token = secrets.token_urlsafe(32)

@@ -87,6 +87,8 @@ class DownloadTransaction:
         self._survey: Survey | None = None
         self._to_make: list[int] | None = None
         self._files: OrderedDict[int, File] = OrderedDict()
+        # Each file as our last write left it: what is different at the commit, others changed.
+        self._after: dict[int, FileStamp] = {}
         self._closed = False
 
     def check(self) -> None:
@@ -137,6 +139,7 @@ class DownloadTransaction:
             file = self._open(file_number, entry.path)
             try:
                 file.write_at(data, offset)
+                self._after[file_number] = _stamp(entry.path, file.entry())
             except BaseException:
                 self._files.pop(file_number).close()
                 raise
@@ -258,7 +261,9 @@ class DownloadTransaction:
                 entry = self._folder.entry(file.path)
             except (FileNotFoundError, NotADirectoryError):
                 raise FileChanged(file.path) from None
-            if entry.kind is not Kind.FILE or entry.size != file.size:
+            after = self._after.get(self._numbers[file.path])
+            changed = after is not None and _stamp(file.path, entry) != after
+            if entry.kind is not Kind.FILE or entry.size != file.size or changed:
                 raise FileChanged(file.path)
             entries[file.path] = entry
         return entries

@@ -1,12 +1,13 @@
 """Dialing: turning hints (mDNS, `--peer`, `connect`) into sessions, and trying again.
 
-One task per target, owned by the nursery of `open_dialer`. Source: ARCHITECTURE.md, "Dialing".
+One task per target, owned by the nursery of `open_dialer`. A target that mDNS named lives as long
+as the directory remembers the peer. Source: ARCHITECTURE.md, "Dialing".
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
@@ -16,31 +17,32 @@ import trio
 from lanspread import limits
 from lanspread.config import parse_host_port
 from lanspread.errors import Code, LanspreadError
-from lanspread.events import PeerDiscovered, PeerEvent
 from lanspread.seams import Address, Advertisement, DiscoverySession, Found, Network
+from lanspread.sync.attempt import DialError, Rank, first_to_greet, make_slots
 from lanspread.sync.backoff import Backoff
-from lanspread.sync.bell import Bell
-from lanspread.sync.directory import PeerRecord
 from lanspread.sync.errors import HandshakeFailed, HandshakeFault
+from lanspread.sync.session import Session
 from lanspread.sync.sessions import Sessions
 from lanspread.transport import ConnectFailed
-from lanspread.views import PeerState, PeerView
+from lanspread.views import PeerState
 
 _log = structlog.get_logger(__name__)
 
 
 @attrs.define(eq=False)
 class Target:
-    """Somebody to stay connected to: a peer_id that mDNS named, or an address a person gave."""
+    """Somebody to stay connected to: a peer_id that mDNS named, or an address a person gave.
+
+    `advert` is the record that was heard last; cancelling `scope` ends the target's task.
+    """
 
     peer_id: str | None
     static: str | None
     backoff: Backoff
+    advert: Advertisement | None = None
+    dialed_at: float = 0.0
     poked: trio.Event = attrs.Factory(trio.Event)
-
-    def poke(self) -> None:
-        """Try again now: something new was heard."""
-        self.poked.set()
+    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
 
 class Dialer:
@@ -52,31 +54,34 @@ class Dialer:
         sessions: Sessions,
         network: Network,
         rng: random.Random,
-        publish: Callable[[PeerEvent], None],
-        view: Callable[[PeerRecord], PeerView],
         nursery: trio.Nursery,
     ) -> None:
         self._our_peer_id = our_peer_id
         self._sessions = sessions
+        self._directory = sessions.directory
         self._network = network
         self._rng = rng
-        self._publish = publish
-        self._view = view
         self._nursery = nursery
         self._targets: dict[str, Target] = {}
-        self._dials = trio.CapacityLimiter(limits.MAX_DIALS_AT_ONCE)
+        self._slots = make_slots()
         self._own_checked: set[tuple[Address, ...]] = set()
-        self.idle = Bell()
+        self._directory.when_forgotten(self._drop)
+
+    @property
+    def targets(self) -> int:
+        """How many are being dialed, or waited for to be dialed again."""
+        return len(self._targets)
 
     # -- what is to be dialed ---------------------------------------------------------------------
 
-    def add_static(self, address: str) -> None:
-        """Stay connected to whoever answers at `HOST:PORT`."""
-        if address in self._targets or len(self._targets) >= 2 * limits.MAX_STATIC_PEERS:
+    def add_static(self, address: str, peer_id: str | None = None) -> None:
+        """Stay connected to whoever answers at `HOST:PORT`; `peer_id` is who did just now."""
+        named = sum(target.static is not None for target in self._targets.values())
+        if address in self._targets or named >= limits.MAX_STATIC_PEERS:
             return
         backoff = Backoff(persistent=True)
         backoff.reset(trio.current_time())
-        self._start(address, Target(None, address, backoff))
+        self._start(address, Target(peer_id, address, backoff))
 
     async def connect(self, address: str) -> str:
         """Dial `HOST:PORT` once; from then on stay connected to it. Returns the peer_id.
@@ -90,10 +95,8 @@ class Dialer:
                 Code.NOT_FOUND, str(error), "give an address such as 192.168.1.20:7373"
             ) from error
         try:
-            peer_id = await self._dial_static(address)
+            session = await self._dial_static(address, Rank.ASKED)
         except HandshakeFailed as error:
-            if error.kind is HandshakeFault.REPLACED:
-                raise LanspreadError(Code.BUSY, "a connection came meanwhile", "") from error
             raise _explain(address, error) from error
         except (ConnectFailed, OSError) as error:
             raise LanspreadError(
@@ -101,38 +104,43 @@ class Dialer:
                 f"nobody answers at {address}: {error}",
                 "check the address, that lanspread runs there, and its firewall (UDP)",
             ) from error
-        self.add_static(address)
-        return peer_id
+        self.add_static(address, session.peer_id)
+        return session.peer_id
 
     def take_hint(self, advert: Advertisement) -> None:
         """Take an mDNS record: note it, and dial if it says something new."""
         if advert.peer_id == self._our_peer_id:
             self._check_own(advert)
             return
-        directory = self._sessions.directory
-        before = directory.get(advert.peer_id)
-        was_known = before is not None
-        old_hint = (before.hinted, before.hinted_rev) if before is not None else None
-        record = directory.hint(
-            advert.peer_id, advert.addresses, advert.hostname, advert.library_rev
+        now = trio.current_time()
+        record = self._directory.hint(
+            advert.peer_id, advert.addresses, advert.hostname, advert.library_rev, now
         )
         if record is None:
             return
-        compatible = advert.proto_ver == limits.PROTOCOL_VERSION
-        if not record.connected:
-            record.proto_ver = advert.proto_ver
-            if not compatible:
-                directory.set_state(advert.peer_id, PeerState.INCOMPATIBLE)
-        if not was_known:
-            self._publish(PeerDiscovered(peer=self._view(record)))
-        if not compatible:
-            return
         target = self._targets.get(advert.peer_id)
-        if target is None:
-            self._start(advert.peer_id, Target(advert.peer_id, None, Backoff()))
-        elif old_hint != (record.hinted, record.hinted_rev):
-            target.backoff.reset(trio.current_time())
-            target.poke()
+        is_news = target is None or target.advert != advert
+        if is_news and not record.connected:
+            record.proto_ver = advert.proto_ver
+        if advert.proto_ver != limits.PROTOCOL_VERSION:
+            if not record.connected:
+                self._drop(advert.peer_id)
+                self._directory.set_state(advert.peer_id, PeerState.INCOMPATIBLE)
+        elif target is None:
+            self._start(advert.peer_id, Target(advert.peer_id, None, Backoff(), advert))
+        elif is_news:
+            target.advert = advert
+            target.backoff.reset(now)
+            target.poked.set()
+        self._sessions.news.changed(advert.peer_id)
+
+    def drop_hint(self, peer_id: str) -> None:
+        """The mDNS record was withdrawn. No session ends by it; who was never met is forgotten."""
+        target = self._targets.get(peer_id)
+        if target is not None:
+            target.advert = None
+        self._directory.withdraw(peer_id)
+        self._sessions.news.changed(peer_id)
 
     def _check_own(self, advert: Advertisement) -> None:
         """A record with our own peer_id is a clone if somebody else answers there."""
@@ -144,7 +152,8 @@ class Dialer:
     async def _dial_own(self, addresses: tuple[Address, ...]) -> None:
         for address in addresses:
             try:
-                await self._dial_one(address, None)
+                async with self._slots[Rank.FRESH]:
+                    await self._sessions.dial(address, None)
             except (HandshakeFailed, ConnectFailed, OSError):
                 continue
 
@@ -152,105 +161,113 @@ class Dialer:
         self._targets[key] = target
         self._nursery.start_soon(self._pursue, key, target)
 
+    def _drop(self, key: str) -> None:
+        target = self._targets.pop(key, None)
+        if target is not None:
+            target.scope.cancel()
+
     # -- dialing ----------------------------------------------------------------------------------
 
     async def _pursue(self, key: str, target: Target) -> None:
-        """Stay connected to one target until it is forgotten."""
-        if target.peer_id is not None and self._our_peer_id > target.peer_id:
-            await trio.sleep(limits.DIAL_YIELD_S)
-        while True:
-            await self._while_connected(target)
-            target.poked = trio.Event()
-            try:
-                if target.static is not None:
-                    target.peer_id = await self._dial_static(target.static)
-                else:
-                    assert target.peer_id is not None
-                    await self._dial_peer(target.peer_id)
-                target.backoff.reset(trio.current_time())
-                continue
-            except HandshakeFailed as error:
-                if error.kind is HandshakeFault.SELF:
-                    self._targets.pop(key, None)
-                    return
-                if error.kind is HandshakeFault.REPLACED:
-                    await trio.sleep(limits.DIAL_YIELD_S)
+        """Stay connected to one target until it is dropped, or is found to be this peer."""
+        with target.scope:
+            if target.peer_id is not None and self._our_peer_id > target.peer_id:
+                await trio.sleep(limits.DIAL_YIELD_S)
+            session: Session | None = None
+            while True:
+                session = await self._last_session(target, session)
+                now = trio.current_time()
+                if session is not None:
+                    lived_s = now - session.link.greeted_at
+                    target.poked = trio.Event()
+                    await self._pause(target, target.backoff.ended(lived_s, now, self._rng))
+                    session = None
                     continue
-                self._note(target, error)
-            except (ConnectFailed, OSError) as error:
-                _log.debug("dial failed", target=key, why=str(error))
-                self._set_state(target, connecting=False)
-            at = target.backoff.failed(trio.current_time(), self._rng)
-            with trio.move_on_at(at):
-                await target.poked.wait()
+                target.dialed_at, target.poked = now, trio.Event()
+                try:
+                    session = await self._dial(target)
+                    target.peer_id = session.peer_id
+                    target.backoff.connected()
+                except (HandshakeFailed, ConnectFailed, OSError) as error:
+                    if isinstance(error, HandshakeFailed) and error.kind is HandshakeFault.SELF:
+                        break
+                    self._note(target, error)
+                    now = trio.current_time()
+                    await self._pause(target, target.backoff.failed(now, self._rng))
+        if self._targets.get(key) is target:
+            del self._targets[key]
 
-    async def _while_connected(self, target: Target) -> None:
-        while True:
+    async def _last_session(self, target: Target, session: Session | None) -> Session | None:
+        """Wait until there is none; returns the one that ended last, `session` if none came."""
+        while target.peer_id is not None:
             rung = self._sessions.changed.next()
-            if target.peer_id is None or self._sessions.get(target.peer_id) is None:
-                return
-            target.backoff.reset(trio.current_time())
+            current = self._sessions.get(target.peer_id)
+            if current is None:
+                break
+            session = current
             await rung.wait()
-            target.backoff.reset(trio.current_time())
+        return session
 
-    async def _dial_static(self, text: str) -> str:
-        host, port = parse_host_port(text)
-        addresses = await self._network.resolve(host, port)
-        return await self._dial_any(addresses, None)
+    async def _pause(self, target: Target, until: float) -> None:
+        """Wait for the next attempt; something new that is heard shortens that to a second."""
+        with trio.move_on_at(until):
+            await target.poked.wait()
+            await trio.sleep_until(target.dialed_at + limits.DIAL_BACKOFF_FIRST_S)
 
-    async def _dial_peer(self, peer_id: str) -> None:
-        record = self._sessions.directory.get(peer_id)
+    async def _dial(self, target: Target) -> Session:
+        if target.static is not None:
+            return await self._dial_static(target.static, Rank.NAMED)
+        peer_id = target.peer_id
+        assert peer_id is not None
+        record = self._directory.get(peer_id)
         if record is None or not record.addresses:
             raise OSError("no address is known")
-        self._set_state_of(peer_id, PeerState.CONNECTING)
-        await self._dial_any(list(record.addresses), peer_id)
+        if record.last_seen is not None:
+            rank = Rank.NAMED
+        else:
+            rank = Rank.FAILED if record.failures else Rank.FRESH
+        async with self._slots[rank]:
+            self._show(peer_id, PeerState.CONNECTING)
+            return await first_to_greet(
+                lambda address: self._sessions.dial(address, peer_id), record.addresses
+            )
 
-    async def _dial_any(self, addresses: list[Address], peer_id: str | None) -> str:
-        """Try addresses in order; the error is that of the last, or the clearest."""
-        failure: HandshakeFailed | ConnectFailed | OSError = OSError("the name has no address")
-        for address in addresses[: limits.MAX_ADDRESSES_PER_PEER]:
-            try:
-                return await self._dial_one(address, peer_id)
-            except HandshakeFailed as error:
-                if error.kind in (HandshakeFault.REPLACED, HandshakeFault.SELF):
-                    raise
-                failure = error
-            except (ConnectFailed, OSError) as error:
-                failure = failure if isinstance(failure, HandshakeFailed) else error
-        raise failure
-
-    async def _dial_one(self, address: Address, peer_id: str | None) -> str:
-        async with self._dials:
-            with trio.move_on_after(limits.DIAL_TIMEOUT_S + limits.HELLO_TIMEOUT_S):
-                session = await self._sessions.dial(address, peer_id)
-                return session.peer_id
-        raise OSError(f"{address} went silent during the handshake")
+    async def _dial_static(self, text: str, rank: Rank) -> Session:
+        host, port = parse_host_port(text)
+        async with self._slots[rank]:
+            addresses = await self._network.resolve(host, port)
+            return await first_to_greet(
+                lambda address: self._sessions.dial(address, None), addresses
+            )
 
     # -- states -----------------------------------------------------------------------------------
 
-    def _note(self, target: Target, error: HandshakeFailed) -> None:
-        state = {
-            HandshakeFault.INCOMPATIBLE: PeerState.INCOMPATIBLE,
-            HandshakeFault.REFUSED: PeerState.REFUSED,
-        }.get(error.kind)
-        if target.peer_id is not None and state is not None:
-            self._set_state_of(target.peer_id, state)
-        else:
-            self._set_state(target, connecting=False)
-        _log.info("no session came of a dial", peer=target.peer_id, why=error.reason)
-
-    def _set_state(self, target: Target, *, connecting: bool) -> None:
-        if target.peer_id is None:
+    def _note(self, target: Target, error: DialError) -> None:
+        """Show what came of a dial that brought no session."""
+        _log.debug(
+            "no session came of a dial", target=target.static or target.peer_id, why=str(error)
+        )
+        record = self._directory.get(target.peer_id) if target.peer_id is not None else None
+        if record is None or record.connected:
             return
-        record = self._sessions.directory.get(target.peer_id)
-        if record is not None and record.state is PeerState.CONNECTING and not connecting:
-            seen = record.last_seen is not None
-            self._set_state_of(target.peer_id, PeerState.LOST if seen else PeerState.DISCOVERED)
+        record.failures += 1
+        kind = error.kind if isinstance(error, HandshakeFailed) else None
+        if kind is HandshakeFault.INCOMPATIBLE:
+            if record.proto_ver == limits.PROTOCOL_VERSION:
+                # It speaks another one, and did not say which.
+                record.proto_ver = None
+            self._show(record.peer_id, PeerState.INCOMPATIBLE)
+        elif kind is HandshakeFault.REFUSED:
+            self._show(record.peer_id, PeerState.REFUSED)
+        elif record.state is PeerState.CONNECTING:
+            met = record.last_seen is not None
+            self._show(record.peer_id, PeerState.LOST if met else PeerState.DISCOVERED)
 
-    def _set_state_of(self, peer_id: str, state: PeerState) -> None:
-        record = self._sessions.directory.get(peer_id)
+    def _show(self, peer_id: str, state: PeerState) -> None:
+        record = self._directory.get(peer_id)
         if record is not None and not record.connected:
-            self._sessions.directory.set_state(peer_id, state)
+            self._directory.set_state(peer_id, state)
+            self._sessions.news.changed(peer_id)
 
 
 def _explain(address: str, error: HandshakeFailed) -> LanspreadError:
@@ -269,28 +286,29 @@ def _explain(address: str, error: HandshakeFailed) -> LanspreadError:
                 f"{address} has the same identity as this peer",
                 "start one of the two with --new-identity",
             )
+        case HandshakeFault.REPLACED:
+            return LanspreadError(
+                Code.BUSY, f"{address} said that it is connected, and is not", "try again"
+            )
         case _:
             return LanspreadError(Code.REFUSED, f"{address} refused: {error.reason}", "")
 
 
 async def follow_discovery(discovery: DiscoverySession, dialer: Dialer) -> None:
-    """Hand every record to the dialer until cancelled. Withdrawn records end no session."""
+    """Hand every record to the dialer until cancelled."""
     while True:
         event = await discovery.next_event()
         if isinstance(event, Found):
             dialer.take_hint(event.advert)
+        else:
+            dialer.drop_hint(event.peer_id)
 
 
 @asynccontextmanager
 async def open_dialer(
-    our_peer_id: str,
-    sessions: Sessions,
-    network: Network,
-    rng: random.Random,
-    publish: Callable[[PeerEvent], None],
-    view: Callable[[PeerRecord], PeerView],
+    our_peer_id: str, sessions: Sessions, network: Network, rng: random.Random
 ) -> AsyncIterator[Dialer]:
     """Dial until the block is left; dials in progress are cancelled then."""
     async with trio.open_nursery() as nursery:
-        yield Dialer(our_peer_id, sessions, network, rng, publish, view, nursery)
+        yield Dialer(our_peer_id, sessions, network, rng, nursery)
         nursery.cancel_scope.cancel()

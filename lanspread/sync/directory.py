@@ -7,8 +7,7 @@ Source: ARCHITECTURE.md, "The peer directory".
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -30,15 +29,23 @@ class Position:
 
 @attrs.frozen
 class RemoteLibrary:
-    """A peer's library as it was last applied; `games` is keyed by folded id."""
+    """A peer's library as it was last applied; `games` is keyed by folded id.
+
+    `left_out` are as many of its games as could not be games here.
+    """
 
     position: Position
     games: Mapping[str, GameSummary]
+    left_out: int = 0
 
 
 @attrs.define
 class PeerRecord:
-    """One peer. `verified` addresses come from its own Hello, `hinted` ones from mDNS."""
+    """One peer. `verified` addresses come from its own Hello, `hinted` ones from mDNS.
+
+    `heard_at` is when mDNS last spoke of it, `last_seen` when a packet of a session came, None if
+    there never was a session; `failures` counts the dials since then that came to nothing.
+    """
 
     peer_id: str
     name: str = ""
@@ -52,6 +59,8 @@ class PeerRecord:
     hinted_rev: int | None = None
     last_seen: float | None = None
     proto_ver: int | None = None
+    heard_at: float = 0.0
+    failures: int = 0
 
     @property
     def connected(self) -> bool:
@@ -85,6 +94,11 @@ class Directory:
 
     def __init__(self) -> None:
         self._peers: dict[str, PeerRecord] = {}
+        self._on_forgotten: list[Callable[[str], None]] = []
+
+    def when_forgotten(self, call: Callable[[str], None]) -> None:
+        """Have `call` told each peer_id whose record has just been given up."""
+        self._on_forgotten.append(call)
 
     def __iter__(self) -> Iterator[PeerRecord]:
         return iter(tuple(self._peers.values()))
@@ -99,14 +113,20 @@ class Directory:
         return [peer for peer in self._peers.values() if peer.connected]
 
     def hint(
-        self, peer_id: str, addresses: tuple[Address, ...], name: str | None, rev: int | None
+        self,
+        peer_id: str,
+        addresses: tuple[Address, ...],
+        name: str | None,
+        rev: int | None,
+        now: float,
     ) -> PeerRecord | None:
-        """Take an mDNS record; None if there are too many unverified candidates already."""
+        """Take an mDNS record. None if nobody can be given up for a peer that is new."""
         record = self._peers.get(peer_id)
         if record is None:
-            if not self._room_for_candidate():
+            if not self._make_room_for_candidate() or not self._make_room():
                 return None
             record = self._peers[peer_id] = PeerRecord(peer_id)
+        record.heard_at = now
         record.hinted = addresses[: limits.MAX_ADDRESSES_PER_PEER]
         record.hinted_rev = rev
         if not record.name and name:
@@ -114,6 +134,15 @@ class Directory:
         if record.state is PeerState.LOST:
             record.state = PeerState.DISCOVERED
         return record
+
+    def withdraw(self, peer_id: str) -> None:
+        """The mDNS record is gone; who was never met is then forgotten."""
+        record = self._peers.get(peer_id)
+        if record is None:
+            return
+        record.hinted, record.hinted_rev = (), None
+        if record.last_seen is None:
+            self.forget(peer_id)
 
     def greet(
         self,
@@ -143,6 +172,7 @@ class Directory:
         record.state = PeerState.CONNECTED
         record.announced = announced
         record.last_seen = now
+        record.failures = 0
         return record
 
     def set_state(self, peer_id: str, state: PeerState, now: float | None = None) -> bool:
@@ -157,7 +187,9 @@ class Directory:
 
     def apply(self, peer_id: str, library: RemoteLibrary) -> tuple[str, ...]:
         """Replace the view of a peer's library; returns the ids of the games that differ."""
-        record = self._peers[peer_id]
+        record = self._peers.get(peer_id)
+        if record is None:
+            return ()
         before = record.library.games if record.library is not None else {}
         record.library = library
         after = library.games
@@ -169,7 +201,10 @@ class Directory:
         return tuple(sorted(changed))
 
     def forget(self, peer_id: str) -> None:
-        self._peers.pop(peer_id, None)
+        """Give up what is known of a peer, and let those know who act on it."""
+        if self._peers.pop(peer_id, None) is not None:
+            for call in self._on_forgotten:
+                call(peer_id)
 
     def make_room_for_games(self, peer_id: str, coming: int) -> tuple[str, ...]:
         """Give up views until one more of this size fits: the lost ones, then the largest.
@@ -193,17 +228,27 @@ class Directory:
             raise DirectoryFull
         return tuple(evicted)
 
-    def _make_room(self) -> None:
-        """Forget the peer that has been lost for longest, if there are too many."""
+    def _make_room(self) -> bool:
+        """Forget somebody if there are too many: who was never met, else who was lost first."""
         if len(self._peers) < limits.MAX_KNOWN_PEERS:
-            return
+            return True
+        if self._forget_candidate():
+            return True
         gone = [peer for peer in self._peers.values() if not peer.connected]
         if gone:
-            del self._peers[min(gone, key=lambda peer: peer.last_seen or 0.0).peer_id]
+            self.forget(min(gone, key=lambda peer: peer.last_seen or 0.0).peer_id)
+        return bool(gone)
 
-    def _room_for_candidate(self) -> bool:
-        unverified = [p for p in self._peers.values() if p.last_seen is None]
-        return len(unverified) < limits.MAX_CANDIDATES
+    def _make_room_for_candidate(self) -> bool:
+        candidates = sum(peer.last_seen is None for peer in self._peers.values())
+        return candidates < limits.MAX_CANDIDATES or self._forget_candidate()
+
+    def _forget_candidate(self) -> bool:
+        """Forget the peer, of those never met, that failed most, then that was heard of first."""
+        candidates = [peer for peer in self._peers.values() if peer.last_seen is None]
+        if candidates:
+            self.forget(max(candidates, key=lambda peer: (peer.failures, -peer.heard_at)).peer_id)
+        return bool(candidates)
 
 
 def remote_library(position: Position, games_untrusted: Iterable[GameSummary]) -> RemoteLibrary:
@@ -213,13 +258,15 @@ def remote_library(position: Position, games_untrusted: Iterable[GameSummary]) -
     first by its bytes.
     """
     folded: dict[str, GameSummary] = {}
+    left_out = 0
     for game in sorted(games_untrusted, key=lambda game: game.id.encode()):
         try:
             check_game_id(game.id)
         except UnsafePath:
+            left_out += 1
             continue
         folded.setdefault(fold_id(game.id), _shown(game))
-    return RemoteLibrary(position, folded)
+    return RemoteLibrary(position, folded, left_out)
 
 
 def _shown(game: GameSummary) -> GameSummary:
@@ -233,24 +280,23 @@ def _games_of(peer: PeerRecord) -> int:
     return len(peer.library.games) if peer.library is not None else 0
 
 
-def bounded_features(features_untrusted: Mapping[str, object]) -> Mapping[str, object]:
+def bounded_features(features_untrusted: Mapping[str, object]) -> dict[str, object]:
     """What is kept of a peer's features: short texts, numbers and booleans by clean names.
 
     Of 64 KiB of empty arrays a megabyte would stay in memory, for each of a thousand peers.
     """
-    kept: dict[str, object] = {}
-    for name, value in features_untrusted.items():
-        if isinstance(value, str):
-            value = clean_name(value)
-        elif not isinstance(value, (bool, int, float)):
-            value = None
-        kept[clean_name(name)] = value
-    return kept
+    return {clean_name(name): _plain(value) for name, value in features_untrusted.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return clean_name(value)
+    return value if isinstance(value, (bool, int, float)) else None
 
 
 def clean_name(name_untrusted: str) -> str:
     """A name fit for terminals and pages: printable, one line, bounded."""
-    kept = "".join(
-        char for char in name_untrusted if char == " " or unicodedata.category(char)[0] not in "CZ"
-    )
+    kept = name_untrusted
+    if not kept.isprintable():
+        kept = "".join(char for char in kept if char.isprintable())
     return kept.strip()[: limits.MAX_NAME_CHARS]

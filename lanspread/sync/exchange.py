@@ -5,7 +5,7 @@ Source: docs/protocol.md, "Requests".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Sized
+from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
@@ -184,14 +184,21 @@ class Responder:
             if scope.cancelled_caught:
                 raise RequestReset(m.RESET_CANCELLED)
 
-    async def send_pages(self, pages: Sequence[m.Message]) -> None:
-        """Send the first page, then each next one as it is asked for."""
-        for number, page in enumerate(pages):
-            if number > 0 and not await self._asked_for(number):
+    async def send_pages(self, pages: Iterator[m.Page]) -> None:
+        """Send the first page, then each next one as it is asked for, and made only then."""
+        number = 0
+        while await self._send_next(pages):
+            number += 1
+            if not await self._asked_for(number):
                 return
-            # An encoded page is nearly a MiB, and is held until all of it was taken.
-            async with self._pages.take(self._host):
-                await self.send(page)
+
+    async def _send_next(self, pages: Iterator[m.Page]) -> bool:
+        """Send a page, and let go of it; whether another follows."""
+        # An encoded page is nearly a MiB, and is held until all of it was taken.
+        async with self._pages.take(self._host):
+            page = next(pages)
+            await self.send(page)
+            return page.more
 
     async def _asked_for(self, number: int) -> bool:
         """Whether the next page is asked for; False if the asker has enough."""

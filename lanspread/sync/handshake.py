@@ -6,6 +6,8 @@ run under the caller's deadline. Source: docs/protocol.md, "Handshake".
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from lanspread import limits
@@ -68,7 +70,7 @@ async def dial(
     try:
         stream = await connection.open_stream()
         await stream.send_all(frame(codec.encode(hello)))
-        reader = FrameReader(stream)
+        reader = FrameReader(stream, max_frame_bytes=limits.MAX_HELLO_BYTES)
         answer = await _first_message(reader)
     except (TransportError, FrameError, codec.MessageError) as error:
         raise _failed(connection, error) from error
@@ -78,11 +80,19 @@ async def dial(
     return Greeted(theirs, stream, reader)
 
 
-async def listen(connection: Connection, identity: Identity, body: m.HelloBody) -> Greeted:
-    """Answer the dialer of a fresh connection. Raises `HandshakeFailed`, connection closed."""
+async def listen(
+    connection: Connection,
+    identity: Identity,
+    body: m.HelloBody,
+    admits: Callable[[str], bool],
+) -> Greeted:
+    """Answer the dialer of a fresh connection. Raises `HandshakeFailed`, connection closed.
+
+    `admits(peer_id)` says whether there is room for it; it is asked before HelloAck is sent.
+    """
     try:
         stream = await connection.accept_stream()
-        reader = FrameReader(stream)
+        reader = FrameReader(stream, max_frame_bytes=limits.MAX_HELLO_BYTES)
         hello = await _first_message(reader)
     except (TransportError, FrameError, codec.MessageError) as error:
         raise _failed(connection, error) from error
@@ -93,6 +103,8 @@ async def listen(connection: Connection, identity: Identity, body: m.HelloBody) 
     except IdentityError as error:
         raise _close(connection, HandshakeFault.WRONG_IDENTITY, str(error)) from error
     theirs = _checked_body(connection, hello.body, dialer, body.instance, identity.peer_id)
+    if not admits(dialer):
+        raise _close(connection, HandshakeFault.REFUSED, "no more sessions are taken")
     try:
         await stream.send_all(frame(codec.encode(m.HelloAck(body=codec.encode_body(body)))))
     except TransportError as error:
@@ -102,6 +114,8 @@ async def listen(connection: Connection, identity: Identity, body: m.HelloBody) 
 
 async def _first_message(reader: FrameReader) -> m.Message | codec.Unknown | None:
     payload = await reader.frame()
+    # Whoever stays is known by now, and what else it says may be longer.
+    reader.max_frame_bytes = limits.MAX_MESSAGE_BYTES
     return None if payload is None else codec.decode(payload)
 
 

@@ -7,7 +7,6 @@ Source: docs/protocol.md, "Library exchange".
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
@@ -22,16 +21,12 @@ from lanspread.sync.errors import PeerMisbehaved, RequestRefused, RequestReset
 from lanspread.sync.exchange import PageReader, Responder
 from lanspread.sync.session import Session
 
+_MAX_GAMES_A_PAGE = 10_000
 # A page may hold thousands of summaries; so many are decoded before others have a turn.
 _GAMES_A_TURN = 64
 # How long a peer's library is left alone after it was fetched, by its size: a large one that
 # changes all the time costs us a tenth of our time at most.
 _REST_S_A_GAME = 0.000_5
-
-
-def new_epoch() -> bytes:
-    """A fresh random epoch."""
-    return secrets.token_bytes(16)
 
 
 @attrs.frozen
@@ -84,44 +79,40 @@ class PublishedLibrary:
             game_count=len(self.encoded),
         )
 
-    def snapshot_pages(self, peer_id: str) -> list[m.Message]:
-        """The whole library as pages of `LibrarySnapshot`."""
-        pages = list(fill_pages(list(self.encoded.values())))
-        return [
-            m.LibrarySnapshot(
+    def snapshot_pages(self, peer_id: str) -> Iterator[m.Page]:
+        """The whole library as pages of `LibrarySnapshot`, each made when it is asked for."""
+        games = tuple(self.encoded.values())
+        for number, (start, end) in enumerate(page_bounds(games)):
+            yield m.LibrarySnapshot(
                 peer_id=peer_id,
                 library_epoch=self.epoch,
                 library_rev=self.rev,
                 library_digest=self.digest,
-                game_count=len(self.encoded),
+                game_count=len(games),
                 page=number,
-                more=number + 1 < len(pages),
-                games=tuple(page),
+                more=end < len(games),
+                games=games[start:end],
             )
-            for number, page in enumerate(pages)
-        ]
 
-    def offer_pages(self) -> list[m.Message]:
+    def offer_pages(self) -> Iterator[m.Page]:
         """The games that can be fetched now, as pages of `GameList`."""
-        offered = [self.encoded[key] for key, game in self.games.items() if game.offered]
-        pages = list(fill_pages(offered))
-        return [
-            m.GameList(page=number, more=number + 1 < len(pages), games=tuple(page))
-            for number, page in enumerate(pages)
-        ]
+        games = tuple(self.encoded[key] for key, game in self.games.items() if game.offered)
+        for number, (start, end) in enumerate(page_bounds(games)):
+            yield m.GameList(page=number, more=end < len(games), games=games[start:end])
 
 
-def fill_pages(items: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Split encoded summaries into pages that fit a message; at least one page."""
-    page: list[bytes] = []
-    size = 0
-    for item in items:
-        if page and (size + len(item) + 5 > limits.PAGE_BYTES or len(page) >= 10_000):
-            yield page
-            page, size = [], 0
-        page.append(item)
-        size += len(item) + 5
-    yield page
+def page_bounds(items: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Where pages of encoded summaries that fit a message start and end; at least one page."""
+    start = size = 0
+    for number, item in enumerate(items):
+        cost = len(item) + 5
+        if number > start and (
+            size + cost > limits.PAGE_BYTES or number - start >= _MAX_GAMES_A_PAGE
+        ):
+            yield start, number
+            start, size = number, 0
+        size += cost
+    yield start, len(items)
 
 
 # -- answering ------------------------------------------------------------------------------------
@@ -140,37 +131,63 @@ async def answer_get_library(
 async def fetch_library(session: Session) -> RemoteLibrary | None:
     """Ask a peer for its library and check it against the digest that came with it.
 
-    Returns None if the peer is busy. Raises `PeerMisbehaved` if the pages contradict themselves.
+    Returns None if the peer is busy, or lets a page be waited for too long. Raises
+    `PeerMisbehaved` if the pages contradict themselves.
     """
-    # Asked for by position, the answer may be a delta, and those are not applied yet.
-    request = m.GetLibrary(since=None)
-    games: dict[str, GameSummary] = {}
-    hashes: dict[str, bytes] = {}
-    first: m.LibrarySnapshot | None = None
-    count = 0
+    collected: _Collected | None = None
     try:
-        async with session.request(request, asked_bytes=limits.MIB, paged=True) as exchange:
-            pages = PageReader(exchange, m.LibrarySnapshot, lambda page: page.games)
-            while (page := await pages.next()) is not None:
-                first = first or page
-                if page.peer_id != session.peer_id or _position(page) != _position(first):
-                    raise PeerMisbehaved("pages of different libraries in one answer")
-                count += len(page.games)
-                if count > limits.MAX_GAMES_PER_PEER:
-                    raise PeerMisbehaved("a library of too many games")
-                for number, encoded in enumerate(page.games):
-                    if number % _GAMES_A_TURN == 0:
-                        await trio.lowlevel.checkpoint()
-                    game, game_hash = _decode_game(encoded)
-                    games[game.id] = game
-                    hashes[game.id] = game_hash
+        with trio.move_on_after(limits.REQUEST_SILENCE_S) as patience:
+            collected = await _collect(session, patience)
     except (RequestRefused, RequestReset):
         return None
-    assert first is not None
-    if codec.library_digest(hashes) != first.library_digest:
+    if collected is None:
+        return None
+    if codec.library_digest(collected.hashes) != collected.position.digest:
         session.close(m.CLOSE_PROTOCOL_ERROR, "the library does not match its digest")
         raise PeerMisbehaved("the library does not match its digest")
-    return remote_library(_position(first), games.values())
+    return remote_library(collected.position, collected.games.values())
+
+
+@attrs.define
+class _Collected:
+    """A library while its pages come in."""
+
+    position: Position
+    game_count: int
+    found: int = 0
+    games: dict[str, GameSummary] = attrs.Factory(dict)
+    hashes: dict[str, bytes] = attrs.Factory(dict)
+
+
+async def _collect(session: Session, patience: trio.CancelScope) -> _Collected | None:
+    """All pages of an answer, each within the time that `patience` had at first."""
+    # Asked for by position, the answer may be a delta, and those are not applied yet.
+    request = m.GetLibrary(since=None)
+    library: _Collected | None = None
+    async with session.request(request, asked_bytes=limits.MIB, paged=True) as exchange:
+        pages = PageReader(exchange, m.LibrarySnapshot, lambda page: page.games)
+        while (page := await pages.next()) is not None:
+            position = _position(page)
+            library = library or _Collected(position, page.game_count)
+            if page.peer_id != session.peer_id or position != library.position:
+                raise PeerMisbehaved("pages of different libraries in one answer")
+            library.found += len(page.games)
+            if library.found > library.game_count:
+                raise PeerMisbehaved("a library of too many games")
+            await _take_games(library, page.games)
+            patience.deadline = trio.current_time() + limits.REQUEST_SILENCE_S
+        if library is not None and library.found != library.game_count:
+            raise PeerMisbehaved("a library of fewer games than it says")
+    return library
+
+
+async def _take_games(library: _Collected, encoded_untrusted: Sequence[bytes]) -> None:
+    for number, encoded in enumerate(encoded_untrusted):
+        if number % _GAMES_A_TURN == 0:
+            await trio.lowlevel.checkpoint()
+        game, game_hash = _decode_game(encoded)
+        library.games[game.id] = game
+        library.hashes[game.id] = game_hash
 
 
 def _position(page: m.LibrarySnapshot | m.LibrarySummary) -> Position:
@@ -190,7 +207,8 @@ class Follower:
     """Keeps the view of one session's library equal to what its peer announced last.
 
     `announce` is called with every position heard of; `run` fetches until the view's digest is the
-    announced one. Several announcements during a fetch cost one more fetch.
+    announced one. Several announcements during a fetch cost one more fetch. `view` is what an
+    earlier session left.
     """
 
     def __init__(
@@ -200,6 +218,9 @@ class Follower:
         self._view = view
         self._apply = apply
         self._announced: Position | None = None
+        # What was fetched in this session.
+        self._fetched: Position | None = None
+        self._in_vain = 0
         self._news = trio.Event()
 
     def announce(self, position: Position) -> None:
@@ -211,25 +232,37 @@ class Follower:
         while True:
             await self._news.wait()
             self._news = trio.Event()
-            if self._announced is None or self._is_current(self._announced):
+            asked = self._announced
+            if asked is None or self._is_current(asked):
                 continue
             library = await fetch_library(self._session)
             if library is None:
-                await trio.sleep(limits.LIBRARY_RETRY_S)
                 self._news.set()
+                await trio.sleep(self._pause(limits.LIBRARY_RETRY_S, in_vain=True))
                 continue
-            self._view = library.position
+            self._view = self._fetched = library.position
             self._apply(library)
-            # What was announced meanwhile is judged against what has just arrived; a peer whose
-            # announcements never match costs one fetch per debounce at most.
-            if not self._is_current(self._announced):
+            # What was announced meanwhile is judged against what has just arrived.
+            if self._announced is not None and not self._is_current(self._announced):
                 self._news.set()
-            await trio.sleep(max(limits.LIBRARY_DEBOUNCE_S, _REST_S_A_GAME * len(library.games)))
+            rest = max(limits.LIBRARY_DEBOUNCE_S, _REST_S_A_GAME * len(library.games))
+            await trio.sleep(self._pause(rest, in_vain=not self._is_current(asked)))
 
     def _is_current(self, position: Position) -> bool:
-        view = self._view
-        if view is None:
-            return False
-        # Summaries and snapshots travel on different streams, so an old summary may come late.
-        late = view.epoch == position.epoch and position.rev < view.rev
-        return late or view.digest == position.digest
+        # Announcements come in order, but a snapshot travels on a stream of its own and may
+        # overtake them. What an earlier session brought says nothing about the order: a peer whose
+        # state was restored from a copy goes on from a lower revision.
+        fetched = self._fetched
+        late = (
+            fetched is not None and fetched.epoch == position.epoch and position.rev < fetched.rev
+        )
+        return late or (self._view is not None and self._view.digest == position.digest)
+
+    def _pause(self, first: float, *, in_vain: bool) -> float:
+        """How long to leave the peer alone: twice as long each time that asking was in vain."""
+        if not in_vain:
+            self._in_vain = 0
+            return first
+        pause = min(first * 2.0 ** min(self._in_vain, 16), limits.LIBRARY_RETRY_MAX_S)
+        self._in_vain += 1
+        return max(first, pause)

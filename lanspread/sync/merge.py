@@ -66,6 +66,23 @@ def merge_games(
     return sorted(views, key=lambda view: (fold_id(view.name), view.id))
 
 
+def count_games(
+    local: Mapping[str, LocalGame],
+    peers: Iterable[PeerRecord],
+    catalog: Catalog,
+    being_fetched: Iterable[GameSummary] = (),
+) -> int:
+    """How many `merge_games` would list, without making the views."""
+    keys = set(local) | {fold_id(summary.id) for summary in being_fetched}
+    for peer in peers:
+        keys.update(
+            key
+            for key, summary in peer.offers.items()
+            if summary.offered and _expected(summary, catalog)
+        )
+    return len(keys)
+
+
 def _expected(summary: GameSummary, catalog: Catalog) -> bool:
     if not catalog.allows(summary.id):
         return False

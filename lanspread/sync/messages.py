@@ -324,7 +324,7 @@ class BulkTicket(Message):
 
 @attrs.frozen(kw_only=True)
 class Error(Message):
-    """A request that is not served; `code` is one of `ERROR_CODES`, others count as Busy."""
+    """A request that is not served; `code` is one of those below, others count as Busy."""
 
     code: str = attrs.field(validator=_text(64))
     message: str = attrs.field(validator=_text(512))
@@ -335,13 +335,6 @@ ERROR_CHANGED: Final = "Changed"
 ERROR_BUSY: Final = "Busy"
 ERROR_TOO_LARGE: Final = "TooLarge"
 ERROR_UNSUPPORTED: Final = "Unsupported"
-ERROR_CODES: Final = (
-    ERROR_NOT_FOUND,
-    ERROR_CHANGED,
-    ERROR_BUSY,
-    ERROR_TOO_LARGE,
-    ERROR_UNSUPPORTED,
-)
 
 # -- the summary of a game, encoded by itself so that its bytes can be hashed as they were sent ---
 

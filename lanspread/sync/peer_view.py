@@ -15,7 +15,7 @@ def peer_view(record: PeerRecord, seen_s_ago: float | None, now: datetime.dateti
         name=record.name,
         addresses=tuple(str(address) for address in record.addresses),
         state=record.state,
-        features=_plain(record.features),
+        features=dict(record.features),
         library_rev=record.library.position.rev if record.library is not None else None,
         game_count=len(record.library.games) if record.library is not None else 0,
         last_seen=None if seen_s_ago is None else iso_time(now, seen_s_ago),
@@ -27,12 +27,3 @@ def iso_time(now: datetime.datetime, ago_s: float = 0.0) -> str:
     """UTC, ISO 8601 with `Z`, milliseconds."""
     moment = now.astimezone(datetime.UTC) - datetime.timedelta(seconds=ago_s)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _plain(features: object) -> dict[str, object]:
-    """Features as JSON can show them: a peer may send any CBOR as a value."""
-    assert hasattr(features, "items")
-    return {
-        str(name)[:64]: value if isinstance(value, (bool, int, float, str)) else str(type(value))
-        for name, value in features.items()
-    }

@@ -23,8 +23,8 @@ from lanspread.sync.credit import Credit
 from lanspread.sync.errors import PeerMisbehaved, RequestReset, SessionLost, SyncError
 from lanspread.sync.exchange import Exchange, Responder, open_exchange, transport_errors
 from lanspread.sync.fair import FairSlots
-from lanspread.sync.handshake import Greeted, describe_close
-from lanspread.transport import CloseInfo, Connection, ConnectionLost, Stream
+from lanspread.sync.handshake import Greeted
+from lanspread.transport import CloseInfo, Connection, ConnectionLost, Stream, TransportCode
 from lanspread.transport.framing import FrameReader, frame
 
 _log = structlog.get_logger(__name__)
@@ -156,7 +156,7 @@ class Session:
 
     async def _read_control(self) -> None:
         while True:
-            # Frames that came together need no wait: let the outbox, and everybody else, have a turn.
+            # Frames that came together need no wait: let the others, and the outbox, have a turn.
             await trio.lowlevel.checkpoint()
             with transport_errors():
                 payload = await self._control.reader.frame()
@@ -234,7 +234,7 @@ class Session:
             await trio.aclose_forcefully(stream)
 
     async def _answer(self, stream: Stream) -> None:
-        reader = FrameReader(stream)
+        reader = FrameReader(stream, max_frame_bytes=limits.MAX_REQUEST_BYTES)
         host = self.connection.remote_address.host
         responder = Responder(stream, reader, self._handlers.pages, host)
         try:
@@ -270,8 +270,26 @@ class Session:
         return None
 
 
+_WORD_OF_CLOSE = {
+    m.CLOSE_GOODBYE: "goodbye",
+    m.CLOSE_PROTOCOL_ERROR: "protocol_error",
+    m.CLOSE_WRONG_IDENTITY: "protocol_error",
+    TransportCode.BUFFER_LIMIT: "protocol_error",
+    m.CLOSE_INCOMPATIBLE: "refused",
+    m.CLOSE_REFUSED: "refused",
+    m.CLOSE_REPLACED: "replaced",
+    m.CLOSE_STALE: "timeout",
+}
+
+
 def why_ended(info: CloseInfo) -> str:
-    """The `reason` of `peer.lost`."""
-    if info.by == "peer" and info.application and info.code == m.CLOSE_GOODBYE:
-        return "goodbye"
-    return describe_close(info)
+    """The `reason` of `peer.lost`: a word for programs, and for people what was said with it."""
+    word = "timeout" if info.by == "timeout" else "connection_lost"
+    if info.application:
+        word = _WORD_OF_CLOSE.get(info.code, word)
+    if word == "goodbye":
+        if info.by == "peer" or info.reason == "goodbye":
+            return word
+        # Code 0 is also how this side ends what is nobody's fault.
+        word = "connection_lost"
+    return f"{word}: {info.reason}" if info.reason else word

@@ -5,21 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
 import trio
 
 from lanspread import limits
-from lanspread.events import (
-    LibraryUpdated,
-    PeerConnected,
-    PeerEvent,
-    PeerLost,
-    PeerUpdated,
-    Warning_,
-)
+from lanspread.events import PeerEvent, Warning_
 from lanspread.identity import Identity, peer_id_of
 from lanspread.seams import Address
 from lanspread.sync import handshake
@@ -27,11 +20,12 @@ from lanspread.sync import messages as m
 from lanspread.sync.addresses import usable_addresses
 from lanspread.sync.arbiter import Verdict, judge
 from lanspread.sync.bell import Bell
-from lanspread.sync.directory import Directory, DirectoryFull, PeerRecord, Position, RemoteLibrary
-from lanspread.sync.errors import HandshakeFailed, HandshakeFault, SyncError
-from lanspread.sync.library import Follower
-from lanspread.sync.session import Handlers, Session, why_ended
-from lanspread.transport import Connection, Endpoint
+from lanspread.sync.directory import Directory, PeerRecord
+from lanspread.sync.errors import HandshakeFailed, HandshakeFault
+from lanspread.sync.followers import Followers, position_of
+from lanspread.sync.peer_news import PeerNews
+from lanspread.sync.session import Handler, Handlers, Session, why_ended
+from lanspread.transport import Connection, ConnectTimeout, Endpoint
 from lanspread.views import PeerState, PeerView
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +34,8 @@ _log = structlog.get_logger(__name__)
 class Sessions:
     """The sessions of this peer. Made by `open_sessions`.
 
-    `changed` rings whenever a session or a remote library came, went or changed.
+    `changed` rings whenever a session or a remote library came, went or changed; `news` tells
+    front-ends what they see of other peers.
     """
 
     def __init__(
@@ -51,25 +46,27 @@ class Sessions:
         *,
         make_body: Callable[[], m.HelloBody],
         make_summary: Callable[[], m.LibrarySummary],
-        requests: Handlers,
+        requests: Mapping[type[m.Message], Handler],
         publish: Callable[[PeerEvent], None],
-        view: Callable[[PeerRecord], PeerView],
+        news: PeerNews,
         nursery: trio.Nursery,
     ) -> None:
         self.directory = directory
         self.changed = Bell()
+        self.news = news
         self._endpoint = endpoint
         self._identity = identity
         self._make_body = make_body
         self._make_summary = make_summary
-        self._handlers = Handlers(requests.requests, self._on_control)
         self._publish = publish
-        self._view = view
+        self._followers = Followers(directory, news, publish, self.changed, self.get)
+        self._handlers = Handlers(requests, self._followers.on_control)
         self._nursery = nursery
         self._current: dict[str, Session] = {}
         # Of each peer, every session that runs: at most two, while a crossed dial is settled.
         self._running: dict[str, list[Session]] = {}
-        self._followers: dict[Session, Follower] = {}
+        # Peers that are being greeted from here: once their key is known, one dial at a time.
+        self._dialing: dict[str, trio.Lock] = {}
         self._greeting = 0
         self._clone_warned_at: float | None = None
         self._closing = False
@@ -90,40 +87,84 @@ class Sessions:
             session.send(summary)
 
     async def dial(self, address: Address, expected_peer_id: str | None) -> Session:
-        """Connect, greet and adopt. Raises `ConnectFailed` or `HandshakeFailed`.
+        """Connect, greet and adopt; or the session that the peer at `address` has with us by then.
 
-        Runs under the caller's deadline; cancelled, it leaves no connection.
+        Raises `ConnectFailed` or `HandshakeFailed`, at the latest `limits.DIAL_TIMEOUT_S` and
+        `limits.HELLO_TIMEOUT_S` from now. Cancelled, it leaves no connection.
         """
-        connection = await self._endpoint.connect(address)
+        if expected_peer_id is not None:
+            self._check_room(expected_peer_id)
+        with trio.move_on_after(limits.DIAL_TIMEOUT_S) as connecting:
+            connection = await self._endpoint.connect(address)
+        if connecting.cancelled_caught:
+            raise ConnectTimeout(address, "no answer in time")
         try:
-            existing = self._session_behind(connection, expected_peer_id)
+            with trio.move_on_after(limits.HELLO_TIMEOUT_S):
+                return await self._greet_listener(connection, expected_peer_id)
+        except BaseException as error:
+            if isinstance(error, HandshakeFailed):
+                self._note_fault(error)
+            connection.close(m.CLOSE_GOODBYE, "given up")
+            raise
+        connection.close(m.CLOSE_GOODBYE, "given up")
+        raise ConnectTimeout(address, "it went silent during the handshake")
+
+    async def _greet_listener(self, connection: Connection, expected: str | None) -> Session:
+        key = connection.peer_public_key
+        listener = peer_id_of(key) if key is not None else ""
+        async with self._one_dial(listener):
+            existing = self._alive(listener) if expected in (None, listener) else None
             if existing is not None:
                 # The other side was faster: a dial in progress never beats a working session.
                 connection.close(m.CLOSE_REPLACED, "connected meanwhile")
                 return existing
-            greeted = await handshake.dial(
-                connection, self._identity, self._make_body(), expected_peer_id
-            )
-        except HandshakeFailed as error:
-            self._note_fault(error)
-            connection.close(m.CLOSE_REPLACED, "")
-            raise
-        except BaseException:
-            connection.close(m.CLOSE_GOODBYE, "given up")
-            raise
-        return self._adopt(connection, greeted)
+            self._check_room(listener)
+            try:
+                greeted = await handshake.dial(
+                    connection, self._identity, self._make_body(), expected
+                )
+            except HandshakeFailed as error:
+                if error.kind is HandshakeFault.REPLACED:
+                    overtaking = await self._wait_for(listener)
+                    if overtaking is not None:
+                        return overtaking
+                raise
+            return self._adopt(connection, greeted)
 
-    def _session_behind(
-        self, connection: Connection, expected_peer_id: str | None
-    ) -> Session | None:
-        key = connection.peer_public_key
-        if key is None:
-            return None
-        listener = peer_id_of(key)
-        if expected_peer_id not in (None, listener):
-            return None
-        session = self._current.get(listener)
+    @asynccontextmanager
+    async def _one_dial(self, peer_id: str) -> AsyncIterator[None]:
+        """Greet a peer on one connection at a time: two at once would replace one another."""
+        lock = self._dialing.setdefault(peer_id, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._dialing.get(peer_id) is lock:
+                del self._dialing[peer_id]
+
+    async def _wait_for(self, peer_id: str) -> Session | None:
+        """The connection of the pair that stays, once its handshake is done here too."""
+        with trio.move_on_after(limits.OVERTAKEN_S):
+            while True:
+                rung = self.changed.next()
+                session = self._alive(peer_id)
+                if session is not None:
+                    return session
+                await rung.wait()
+        return None
+
+    def _alive(self, peer_id: str) -> Session | None:
+        session = self._current.get(peer_id)
         return session if session is not None and session.alive else None
+
+    def _has_room_for(self, peer_id: str) -> bool:
+        if self._closing:
+            return False
+        return peer_id in self._current or len(self._current) < limits.MAX_SESSIONS
+
+    def _check_room(self, peer_id: str) -> None:
+        if not self._has_room_for(peer_id):
+            raise HandshakeFailed(HandshakeFault.REFUSED, "no more sessions are taken")
 
     async def close_all(self) -> None:
         """Say goodbye to everybody. Run under the caller's deadline."""
@@ -148,7 +189,9 @@ class Sessions:
     async def _greet_inbound(self, connection: Connection) -> None:
         try:
             with trio.move_on_after(limits.HELLO_TIMEOUT_S) as scope:
-                greeted = await handshake.listen(connection, self._identity, self._make_body())
+                greeted = await handshake.listen(
+                    connection, self._identity, self._make_body(), self._has_room_for
+                )
                 self._adopt(connection, greeted)
             if scope.cancelled_caught:
                 connection.close(m.CLOSE_PROTOCOL_ERROR, "no Hello came")
@@ -188,10 +231,13 @@ class Sessions:
             raise HandshakeFailed(HandshakeFault.MISBEHAVED, reason)
         session = Session(connection, greeted, self._identity.peer_id, self._handlers)
         peer_id = session.peer_id
+        try:
+            self._check_room(peer_id)
+        except HandshakeFailed as error:
+            # There was room before HelloAck: others were faster.
+            session.close(m.CLOSE_REFUSED, error.reason)
+            raise
         old = self._current.get(peer_id)
-        if old is None and (len(self._current) >= limits.MAX_SESSIONS or self._closing):
-            session.close(m.CLOSE_REFUSED, "no more sessions are taken")
-            raise HandshakeFailed(HandshakeFault.REFUSED, "no more sessions are taken")
         verdict = judge(
             old.link if old is not None and old.alive else None,
             session.link,
@@ -206,11 +252,11 @@ class Sessions:
             old.close(m.CLOSE_REPLACED, "another connection stays")
         self._running.setdefault(peer_id, []).append(session)
         if verdict is not Verdict.WAIT:
-            self._make_current(session, known=old is not None)
+            self._make_current(session, old)
         self._nursery.start_soon(self._run, session)
         return session if verdict is not Verdict.WAIT else self._current[peer_id]
 
-    def _make_current(self, session: Session, *, known: bool) -> None:
+    def _make_current(self, session: Session, old: Session | None) -> None:
         body = session.body
         self._current[session.peer_id] = session
         address = session.connection.remote_address
@@ -221,78 +267,33 @@ class Sessions:
             listen_addrs=usable_addresses(body.listen_addrs, from_host=address.host),
             worked=address if session.connection.is_dialer else None,
             proto_ver=body.proto_ver,
-            announced=_position_of(body),
+            announced=position_of(body),
             now=trio.current_time(),
         )
-        event = PeerUpdated if known else PeerConnected
-        self._publish(event(peer=self._view(record)))
+        if old is None:
+            self.news.connected(record)
+        else:
+            # A new instance is worth telling even if it looks like the old one.
+            restarted = old.body.instance != body.instance
+            self.news.changed(session.peer_id, always=restarted)
         self.changed.ring()
 
     async def _run(self, session: Session) -> None:
-        record = self.directory.get(session.peer_id)
-        library = record.library if record is not None else None
-        follower = Follower(
-            session,
-            library.position if library is not None else None,
-            lambda found: self._apply(session, found),
-        )
-        self._followers[session] = follower
-        announced = _position_of(session.body)
-        if announced is not None:
-            follower.announce(announced)
-        session.send(self._make_summary())
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._follow, session, follower)
-                info = await session.run()
-                nursery.cancel_scope.cancel()
+            with self._followers.follower_of(session) as follower:
+                session.send(self._make_summary())
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._followers.run, session, follower)
+                    info = await session.run()
+                    nursery.cancel_scope.cancel()
         finally:
             session.close(m.CLOSE_GOODBYE, "")
-            del self._followers[session]
             running = self._running[session.peer_id]
             running.remove(session)
             if not running:
                 del self._running[session.peer_id]
-        self._ended(session, why_ended(info))
-
-    async def _follow(self, session: Session, follower: Follower) -> None:
-        try:
-            await follower.run()
-        except SyncError:
-            # The session is ending, or was closed for it; its own task reports that.
-            return
-        except DirectoryFull as error:
-            session.close(m.CLOSE_REFUSED, str(error))
-        except Exception:
-            # A fault of ours over what one peer sent must not end the others.
-            _log.exception("following a library failed", peer=session.peer_id)
-            session.close(m.CLOSE_GOODBYE, "a fault on this side")
-
-    def _apply(self, session: Session, library: RemoteLibrary) -> None:
-        for peer_id in self.directory.make_room_for_games(session.peer_id, len(library.games)):
-            self._current[peer_id].close(m.CLOSE_REFUSED, str(DirectoryFull()))
-        changed = self.directory.apply(session.peer_id, library)
-        if changed:
-            self._publish(
-                LibraryUpdated(peer_id=session.peer_id, games=changed, rev=library.position.rev)
-            )
-        self.changed.ring()
-
-    def _on_control(self, session: Session, message: m.Message) -> None:
-        follower = self._followers.get(session)
-        if follower is None:
-            return
-        match message:
-            case m.LibrarySummary():
-                follower.announce(
-                    Position(message.library_epoch, message.library_rev, message.library_digest)
-                )
-            case m.LibraryDelta():
-                follower.announce(
-                    Position(message.library_epoch, message.to_rev, message.library_digest)
-                )
-            case _:
-                pass
+        shutting_down = self._closing and info.by == "us"
+        self._ended(session, "shutdown" if shutting_down else why_ended(info))
 
     def _ended(self, session: Session, reason: str) -> None:
         peer_id = session.peer_id
@@ -301,20 +302,14 @@ class Sessions:
         spare = [other for other in self._running.get(peer_id, ()) if other.alive]
         if spare:
             # The loser of a crossed dial that the other side had not closed yet.
-            self._make_current(spare[-1], known=True)
+            self._make_current(spare[-1], session)
             return
         del self._current[peer_id]
         self.directory.set_state(peer_id, PeerState.LOST, session.connection.last_received)
         record = self.directory.get(peer_id)
         if record is not None:
-            self._publish(PeerLost(peer=self._view(record), reason=reason))
+            self.news.lost(record, reason)
         self.changed.ring()
-
-
-def _position_of(body: m.HelloBody) -> Position | None:
-    if body.library_epoch is None or body.library_rev is None or body.library_digest is None:
-        return None
-    return Position(body.library_epoch, body.library_rev, body.library_digest)
 
 
 @asynccontextmanager
@@ -325,7 +320,7 @@ async def open_sessions(
     *,
     make_body: Callable[[], m.HelloBody],
     make_summary: Callable[[], m.LibrarySummary],
-    requests: Handlers,
+    requests: Mapping[type[m.Message], Handler],
     publish: Callable[[PeerEvent], None],
     view: Callable[[PeerRecord], PeerView],
 ) -> AsyncIterator[Sessions]:
@@ -342,9 +337,10 @@ async def open_sessions(
             make_summary=make_summary,
             requests=requests,
             publish=publish,
-            view=view,
+            news=PeerNews(directory, view, publish),
             nursery=nursery,
         )
+        nursery.start_soon(sessions.news.run)
         try:
             yield sessions
         finally:

@@ -113,14 +113,15 @@ class Downloads:
         self._nursery.start_soon(self._run, operation, None if current else chosen, local)
         return operation.id
 
-    def cancel(self, game_id: str) -> None:
-        """Cancel the game's download. Raises `LanspreadError` if there is none."""
+    def cancel(self, game_id: str) -> str:
+        """Cancel the game's download; returns its id. Raises `LanspreadError` if there is none."""
         operation = self.get(game_id)
         if operation is None:
             raise LanspreadError(
                 Code.NOT_FOUND, f"nothing is being done with {game_id}", "see `lanspread status`"
             )
         operation.cancel()
+        return operation.id
 
     # -- one download -----------------------------------------------------------------------------
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
 
 import structlog
+import trio
 
 from lanspread import limits
 from lanspread.fs.errors import Changed, FsError, NotHere
@@ -35,6 +37,8 @@ _READ_BYTES = limits.MIB
 _SEND_BYTES = 64 * limits.KIB
 # A file whose digests are longer than this is asked for with GetBlockDigests instead.
 _ROW_DIGEST_BYTES = 64 * limits.KIB
+# Four CBOR items a row; the fields around them need a few more.
+_MAX_ROWS_A_PAGE = limits.MAX_CBOR_ITEMS // 4 - 64
 
 
 class Refusal(Exception):
@@ -72,6 +76,7 @@ class Server:
         self._slots = FairSlots(limits.MAX_SERVED_CHUNKS)
         self._sending: dict[Session, int] = {}
         self._digesting: set[Session] = set()
+        self._turns: WeakKeyDictionary[Session, trio.CapacityLimiter] = WeakKeyDictionary()
 
     def handlers(self) -> dict[type[m.Message], Handler]:
         """Request type → handler. A type that is not here is answered `Unsupported`."""
@@ -89,33 +94,50 @@ class Server:
     async def get_library(
         self, session: Session, request: m.GetLibrary, responder: Responder
     ) -> None:
-        await answer_get_library(self._published(), self._our_peer_id, request, responder)
+        async with self._paging(session):
+            await answer_get_library(self._published(), self._our_peer_id, request, responder)
 
     async def list_games(
         self, session: Session, request: m.ListGames, responder: Responder
     ) -> None:
-        await responder.send_pages(self._published().offer_pages())
+        async with self._paging(session):
+            await responder.send_pages(self._published().offer_pages())
 
     async def get_game(self, session: Session, request: m.GetGame, responder: Responder) -> None:
-        game = self._transferable(request.id)
-        known = (request.known_manifest_hash, request.known_content_hash)
-        if known == (game.manifest_hash, game.content_hash):
-            await responder.send(m.NotModified())
-            return
-        await responder.send_pages(manifest_pages(game, self._block_bytes))
+        async with self._paging(session):
+            game = self._transferable(request.id)
+            known = (request.known_manifest_hash, request.known_content_hash)
+            if known == (game.manifest_hash, game.content_hash):
+                await responder.send(m.NotModified())
+                return
+            await responder.send_pages(manifest_pages(game, self._block_bytes))
 
     async def get_block_digests(
         self, session: Session, request: m.GetBlockDigests, responder: Responder
     ) -> None:
-        game = self._transferable(request.id, request.manifest_hash)
+        game_id = self._transferable(request.id, request.manifest_hash).id
         if session in self._digesting:
             raise Refusal(m.ERROR_BUSY, "one game at a time")
+        # Until the last page is sent: of a large game the digests themselves are many MiB.
         self._digesting.add(session)
         try:
-            digests = await self._library.digests(game.id, request.manifest_hash)
+            digests = await self._library.digests(game_id, request.manifest_hash)
+            await responder.send_pages(
+                digest_pages(request.manifest_hash, self._block_bytes, digests)
+            )
         finally:
             self._digesting.discard(session)
-        await responder.send_pages(digest_pages(request.manifest_hash, self._block_bytes, digests))
+
+    def _paging(self, session: Session) -> trio.CapacityLimiter:
+        """A turn to answer in pages. While an answer is under way it keeps what it is about alive.
+
+        Taken before anything is looked up, so that who waits for a turn holds nothing.
+        """
+        turns = self._turns.get(session)
+        if turns is None:
+            turns = trio.CapacityLimiter(limits.MAX_SERVED_PAGED_PER_SESSION)
+            self._turns[session] = turns
+        return turns
 
     # -- bytes ------------------------------------------------------------------------------------
 
@@ -245,65 +267,68 @@ def _refusing(handler: Handler) -> Handler:
     return answer
 
 
-def manifest_pages(game: LocalGame, block_bytes: int) -> list[m.Message]:
-    """A game's manifest, with the digests that are known, as pages of `GameManifest`."""
+def manifest_pages(game: LocalGame, block_bytes: int) -> Iterator[m.Page]:
+    """A game's manifest, with the digests that are known, as pages of `GameManifest`.
+
+    A page is made when it is asked for: all of them, for a large game, would be tens of MiB.
+    """
     assert game.manifest_hash is not None
-    pages = list(_fill_rows(_rows(game, block_bytes)))
-    return [
-        m.GameManifest(
+    count = len(game.manifest.files)
+    for number, (start, end, block) in enumerate(_row_bounds(game, block_bytes)):
+        yield m.GameManifest(
             id=game.id,
             eti_version=game.version,
             manifest_hash=game.manifest_hash,
             content_hash=game.content_hash,
             block_size=block_bytes,
-            file_count=len(game.manifest.files),
+            file_count=count,
             page=number,
-            more=number + 1 < len(pages),
-            files=tuple(rows),
+            more=end < count,
+            files=tuple(_rows(game, block_bytes, start, end, block)),
         )
-        for number, rows in enumerate(pages)
-    ]
 
 
-def _rows(game: LocalGame, block_bytes: int) -> Iterator[m.FileRow]:
-    at = 0
-    for entry in game.manifest.files:
+def _rows(
+    game: LocalGame, block_bytes: int, start: int, end: int, block: int
+) -> Iterator[m.FileRow]:
+    """The rows of files `start` to `end`; `block` is the number of their first block."""
+    for entry in game.manifest.files[start:end]:
         count = block_count(entry.size, block_bytes)
         known: bytes | None = None
         if game.digests is not None and count * 32 <= _ROW_DIGEST_BYTES:
-            known = b"".join(game.digests[at : at + count])
-        at += count
+            known = b"".join(game.digests[block : block + count])
+        block += count
         yield entry.path, entry.size, known
 
 
-def _fill_rows(rows: Iterator[m.FileRow]) -> Iterator[list[m.FileRow]]:
-    page: list[m.FileRow] = []
-    size = 0
-    # Four CBOR items a row; the fields around them need a few more.
-    most = limits.MAX_CBOR_ITEMS // 4 - 64
-    for row in rows:
-        cost = len(row[0].encode()) + len(row[2] or b"") + 16
-        if page and (size + cost > limits.PAGE_BYTES or len(page) >= most):
-            yield page
-            page, size = [], 0
-        page.append(row)
+def _row_bounds(game: LocalGame, block_bytes: int) -> Iterator[tuple[int, int, int]]:
+    """(first file, behind the last, first block) of each page; at least one page."""
+    start = first_block = block = size = 0
+    for number, entry in enumerate(game.manifest.files):
+        count = block_count(entry.size, block_bytes)
+        known = 32 * count if game.digests is not None else 0
+        cost = len(entry.path.encode()) + (known if known <= _ROW_DIGEST_BYTES else 0) + 16
+        if number > start and (
+            size + cost > limits.PAGE_BYTES or number - start >= _MAX_ROWS_A_PAGE
+        ):
+            yield start, number, first_block
+            start, first_block, size = number, block, 0
         size += cost
-    yield page
+        block += count
+    yield start, len(game.manifest.files), first_block
 
 
 def digest_pages(
     manifest_hash: bytes, block_bytes: int, digests: Sequence[bytes]
-) -> list[m.Message]:
+) -> Iterator[m.Page]:
     """All digests of a game as pages of `BlockDigests`."""
     per_page = limits.PAGE_BYTES // 32
     count = max(1, -(-len(digests) // per_page))
-    return [
-        m.BlockDigests(
+    for number in range(count):
+        yield m.BlockDigests(
             manifest_hash=manifest_hash,
             block_size=block_bytes,
             page=number,
             more=number + 1 < count,
             digests=b"".join(digests[number * per_page : (number + 1) * per_page]),
         )
-        for number in range(count)
-    ]

@@ -27,13 +27,19 @@ def frame(payload: bytes) -> bytes:
 
 
 class FrameReader:
-    """Reads frames, and raw bytes between or after them, off one stream.
+    """Reads frames of at most `max_frame_bytes`, and raw bytes behind them, off one stream.
 
-    Holds at most one frame and one read, and of a QUIC stream nothing before the frame has all
-    arrived. Cancelling a read keeps what has arrived.
+    Holds no byte behind the frame that is being read, and of a QUIC stream nothing but the length
+    before all of the frame has arrived. Cancelling a read keeps what has arrived.
     """
 
-    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.ReceiveStream,
+        *,
+        max_frame_bytes: int = limits.MAX_MESSAGE_BYTES,
+    ) -> None:
+        self.max_frame_bytes = max_frame_bytes
         self._stream = stream
         self._buffer = bytearray()
 
@@ -44,28 +50,25 @@ class FrameReader:
                 raise FrameError("the stream ended inside a frame")
             return None
         (length,) = _LENGTH.unpack_from(self._buffer)
-        if length > limits.MAX_MESSAGE_BYTES:
+        if length > self.max_frame_bytes:
             raise FrameError(f"a frame of {length} bytes is longer than allowed")
         if not await self._fill(4 + length):
             raise FrameError("the stream ended inside a frame")
-        payload = bytes(memoryview(self._buffer)[4 : 4 + length])
-        del self._buffer[: 4 + length]
+        with memoryview(self._buffer) as view:
+            payload = bytes(view[4:])
+        self._buffer = bytearray()
         return payload
 
     async def raw(self, max_bytes: int) -> bytes:
         """Between 1 and `max_bytes` bytes that follow a frame, or `b""` at a clean end."""
-        if self._buffer:
-            data = bytes(memoryview(self._buffer)[:max_bytes])
-            del self._buffer[:max_bytes]
-            return data
         return bytes(await self._stream.receive_some(max_bytes))
 
     async def _fill(self, size: int) -> bool:
-        while len(self._buffer) < size:
+        while (missing := size - len(self._buffer)) > 0:
             if isinstance(self._stream, Stream):
                 # Until a frame is there it stays where it is counted.
-                await self._stream.wait_unread(size - len(self._buffer))
-            data = await self._stream.receive_some(limits.READ_BYTES)
+                await self._stream.wait_unread(missing)
+            data = await self._stream.receive_some(missing)
             if not data:
                 return False
             self._buffer += data

@@ -277,6 +277,21 @@ def test_a_wrong_commit_leaves_no_sentinel(game: Path) -> None:
     assert not (game / "version.ini").exists()
 
 
+def test_a_file_that_somebody_else_wrote_to_is_not_called_verified(game: Path) -> None:
+    with open_folder(game) as folder:
+        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        transaction.begin()
+        write_blocks(transaction, NEW)
+        with (game / "game.eti").open("r+b") as file:
+            file.write(b"mine")
+        # Of the same size, a moment after our own last write.
+        os.utime(game / "game.eti")
+        with pytest.raises(FileChanged, match=r"game\.eti"):
+            transaction.commit(b"2.0\n", digests_of_files(NEW), "2.0")
+        transaction.close()
+    assert not (game / "version.ini").exists()
+
+
 def test_few_files_are_open_at_once(game: Path) -> None:
     many = {f"f{number:03}": bytes([number % 256]) * 10 for number in range(100)}
     many[VERSION_INI] = b"1"

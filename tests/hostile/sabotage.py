@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import cbor2
 import trio
 
 from tests.protocol import wire
@@ -200,7 +201,7 @@ def never_ending_pages(node: Node, game: Game) -> None:
 
     async def handler(session: Session, pipe: Pipe, request: Message) -> None:
         number = 0
-        fields = wire.cbor2.loads(next(iter(game.manifest_pages()))[4:])
+        fields = cbor2.loads(next(iter(game.manifest_pages()))[4:])
         while True:
             pipe.send(
                 wire.frame(wire.encode({**fields, "page": number, "more": True, "files": []}))

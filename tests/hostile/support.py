@@ -58,7 +58,7 @@ class _Socket:
         while not self._waiting:
             self._waiting = list(await self._socket.receive())
         data, address = self._waiting.pop(0)
-        return data, tuple(address)
+        return data, (address.host, address.port)
 
     def close(self) -> None:
         self._socket.close()
@@ -130,7 +130,8 @@ async def open_scene(lan: VirtualLan, party: Party, folder: Path) -> AsyncIterat
     write_game(folder / "victim", "FromVictim", HONEST_FILES)
     write_game(folder / "bystander", "FromBystander", HONEST_FILES)
     peers = [await party.start(lan.add_host(name), folder / name) for name in _NAMES]
-    scene = Scene(lan, party, folder, *peers)
+    victim, bystander = peers
+    scene = Scene(lan, party, folder, victim, bystander)
     await until(lambda: offering(scene.victim, "FromBystander"))
     await until(lambda: offering(scene.bystander, "FromVictim"))
     scene._sessions[scene.victim] = scene.victim.sessions.get(scene.bystander.peer_id)

@@ -11,10 +11,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
+import cbor2
 import pytest
 import trio
 from trio.testing import MockClock
 
+from lanspread.commands import GetGame
+from lanspread.errors import LanspreadError
+from lanspread.views import GameDetail
 from tests.hostile import sabotage as s
 from tests.hostile.support import (
     BLOCK,
@@ -26,6 +30,7 @@ from tests.hostile.support import (
 )
 from tests.peers.support import END, Events, begin, game, read_game, until
 from tests.protocol.independent import Node, Session
+from tests.protocol.links import Pipe
 from tests.protocol.wire import Game, message
 
 FILES = {
@@ -64,35 +69,35 @@ def fails(name: str, sabotage: s.Sabotage, seconds: float = 10.0) -> Case:
     return Case(name=name, sabotage=sabotage, seconds=seconds)
 
 
-async def _too_few_digests(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _too_few_digests(session: Session, pipe: Pipe, game: Game) -> None:
     pipe.send(s.digests(game, b"".join(game.digests)[:-32]), end=True)
 
 
-async def _too_many_digests(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _too_many_digests(session: Session, pipe: Pipe, game: Game) -> None:
     pipe.send(s.digests(game, b"".join(game.digests) + bytes(32)), end=True)
 
 
-async def _half_a_digest(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _half_a_digest(session: Session, pipe: Pipe, game: Game) -> None:
     pipe.send(s.digests(game, b"".join(game.digests)[:-1]), end=True)
 
 
-async def _lying_digests(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _lying_digests(session: Session, pipe: Pipe, game: Game) -> None:
     pipe.send(s.digests(game, bytes(32 * len(game.digests))), end=True)
 
 
-async def _digests_of_another(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _digests_of_another(session: Session, pipe: Pipe, game: Game) -> None:
     pipe.send(s.digests(game, b"", manifest_hash=bytes(32)), end=True)
 
 
-async def _pages_out_of_order(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _pages_out_of_order(session: Session, pipe: Pipe, game: Game) -> None:
     pipe.send(s.digests(game, b"", page=1), end=True)
 
 
-async def _empty_page(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _empty_page(session: Session, pipe: Pipe, game: Game) -> None:
     pipe.send(s.digests(game, b"", more=True))
 
 
-async def _silence(session: Session, pipe: s.Pipe, game: Game) -> None:
+async def _silence(session: Session, pipe: Pipe, game: Game) -> None:
     await trio.sleep_forever()
 
 
@@ -225,14 +230,16 @@ def prize() -> Game:
 
 
 @asynccontextmanager
-async def open_liar(scene: Scene, case: Case) -> AsyncIterator[tuple[Node, Session]]:
+async def open_liar(
+    scene: Scene, case: Case, **announced: object
+) -> AsyncIterator[tuple[Node, Session]]:
     """A source of an honest-looking game that misbehaves once it is asked."""
     lying = prize()
     async with open_virtual_node(scene.machine(), [lying]) as node:
-        announced = lying.summary()
+        summary = cbor2.loads(lying.summary())
         case.sabotage(node, lying)
         # Whatever is served, what is announced is the very game that others have.
-        lying.announced = s.wire.cbor2.loads(announced)
+        lying.announced = summary | announced
         yield node, await offer(scene, node, "Prize")
 
 
@@ -248,18 +255,62 @@ async def check_end(case: Case, node: Node, session: Session, events: Events) ->
 @pytest.mark.parametrize("case", MANIFEST + BYTES, ids=lambda case: case.name)
 async def test_beside_an_honest_source(autojump_clock: MockClock, scene: Scene, case: Case) -> None:
     # The liar is the first that is asked.
-    async with open_liar(scene, case) as (node, session):
-        async with open_virtual_node(scene.machine(), [prize()]) as honest:
-            await offer(scene, honest, "Prize")
-            await until(lambda: len(game(scene.victim, "Prize").peers) == 2)
-            before = snapshot(scene.folder / "victim/games")
-            events = Events(scene.victim)
-            await begin(scene.victim, "Prize")
-            end = await events.wait_for(*END, within=case.seconds)
-            assert end.type == "download.finished"
-            assert read_game(scene.folder / "victim", "Prize") == FILES
-            await check_end(case, node, session, events)
-            assert snapshot(scene.games, without=scene.games / "Prize") == before
+    async with (
+        open_liar(scene, case) as (node, session),
+        open_virtual_node(scene.machine(), [prize()]) as honest,
+    ):
+        await offer(scene, honest, "Prize")
+        await until(lambda: len(game(scene.victim, "Prize").peers) == 2)
+        before = snapshot(scene.folder / "victim/games")
+        events = Events(scene.victim)
+        await begin(scene.victim, "Prize")
+        end = await events.wait_for(*END, within=case.seconds)
+        assert end.type == "download.finished"
+        assert read_game(scene.folder / "victim", "Prize") == FILES
+        await check_end(case, node, session, events)
+        assert snapshot(scene.games, without=scene.games / "Prize") == before
+    await scene.still_well()
+
+
+@pytest.mark.parametrize("case", MANIFEST, ids=lambda case: case.name)
+async def test_one_that_joins_without_a_content_hash(
+    autojump_clock: MockClock, scene: Scene, case: Case
+) -> None:
+    """What it says of the game is checked when it joins, and fails nobody's download."""
+    async with (
+        open_liar(scene, case, content_hash=None) as (node, _),
+        open_virtual_node(scene.machine(), [prize()]) as honest,
+    ):
+        await offer(scene, honest, "Prize")
+        await until(lambda: len(game(scene.victim, "Prize").peers) == 2)
+        events = Events(scene.victim)
+        await begin(scene.victim, "Prize")
+        end = await events.wait_for(*END, within=10)
+        assert end.type == "download.finished"
+        assert read_game(scene.folder / "victim", "Prize") == FILES
+        dropped = {str(event.data["peer_id"]) for event in events.of("source.dropped")}
+        assert dropped <= {node.peer_id}
+    await scene.still_well()
+
+
+@pytest.mark.parametrize("case", MANIFEST, ids=lambda case: case.name)
+async def test_asking_for_the_files_of_a_false_manifest(
+    autojump_clock: MockClock, scene: Scene, case: Case
+) -> None:
+    """An answer or a clear error, in time, and no path that must not be."""
+    async with open_liar(scene, case):
+        before = snapshot(scene.folder)
+        code, found = "", None
+        with trio.fail_after(30):
+            try:
+                found = await scene.victim.execute(GetGame(id="Prize"))
+            except LanspreadError as error:
+                code = error.code
+        assert code in ("", "unsafe_path", "manifest_too_large", "not_available")
+        if not code:
+            assert isinstance(found, GameDetail)
+            assert {entry.path for entry in found.files} <= set(FILES)
+        assert snapshot(scene.folder) == before
     await scene.still_well()
 
 

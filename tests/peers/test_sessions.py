@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -12,7 +13,11 @@ from trio.testing import MockClock
 from lanspread import limits
 from lanspread.commands import ConnectPeer
 from lanspread.errors import LanspreadError
+from lanspread.sync import messages as m
+from lanspread.sync.directory import bounded_features
+from lanspread.sync.session import why_ended
 from lanspread.testing import Link, VirtualLan
+from lanspread.transport import CloseInfo
 from lanspread.views import PeerState
 from tests.peers.support import (
     SMALL_GAME,
@@ -88,6 +93,68 @@ async def test_goodbye_is_heard_at_once_and_a_killed_peer_is_missed_in_time(
     await party.start(hosts["b"], tmp_path / "b")
     await events.wait_for("peer.connected", within=3)
     assert trio.current_time() - began < 3
+
+
+async def test_a_goodbye_is_a_goodbye_whoever_closes_first(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    anna = await party.start(lan.add_host("a"), tmp_path / "a")
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    await until(lambda: connected(anna) and connected(ben))
+    events = Events(anna)
+    # Only said, not closed: the side that hears it closes.
+    ben.sessions.all()[0].send(m.Goodbye(peer_id=ben.peer_id))
+    assert (await events.wait_for("peer.lost", within=2)).data["reason"] == "goodbye"
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        (CloseInfo(m.CLOSE_GOODBYE, "bye", "peer", True), "goodbye"),
+        (CloseInfo(m.CLOSE_GOODBYE, "goodbye", "us", True), "goodbye"),
+        (CloseInfo(m.CLOSE_GOODBYE, "a fault", "us", True), "connection_lost: a fault"),
+        (CloseInfo(m.CLOSE_STALE, "nothing heard", "us", True), "timeout: nothing heard"),
+        (CloseInfo(0, "idle timeout", "timeout", False), "timeout: idle timeout"),
+        (CloseInfo(m.CLOSE_PROTOCOL_ERROR, "bad", "peer", True), "protocol_error: bad"),
+        (CloseInfo(m.CLOSE_REPLACED, "", "us", True), "replaced"),
+        (CloseInfo(m.CLOSE_REFUSED, "full", "peer", True), "refused: full"),
+        (CloseInfo(0x1234, "", "peer", True), "connection_lost"),
+        (CloseInfo(m.CLOSE_REFUSED, "", "peer", False), "connection_lost"),
+    ],
+)
+def test_the_reason_of_a_loss_begins_with_a_word_of_few(info: CloseInfo, reason: str) -> None:
+    assert why_ended(info) == reason
+
+
+async def test_games_that_could_not_be_games_here_are_left_out(
+    autojump_clock: MockClock,
+    lan: VirtualLan,
+    party: Party,
+    tmp_path: Path,
+) -> None:
+    write_game(tmp_path / "a", "Quake", SMALL_GAME)
+    anna = await party.start(lan.add_host("a"), tmp_path / "a")
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    await until(lambda: offering(ben, "Quake"))
+    good = anna._publisher.current.games["Quake"]
+    named = attrs.evolve(good, name="\x1b[31mQuake\u202e", eti_version="1.\x070")
+    bad = ["../x", "a/b", "a\0b", "\x1b[2J", "CON", "", ".hidden", "C:x"]
+    anna._publisher._summaries = lambda: [named, *(attrs.evolve(good, id=id) for id in bad)]
+    await anna._publisher.refresh()
+    await until(lambda: game(ben, "Quake").name != "Quake", within=2)
+    assert [found.id for found in ben.games()] == ["Quake"]
+    assert game(ben, "Quake").name == "[31mQuake"
+    assert game(ben, "Quake").eti_version == "1.0"
+    assert ben.peers()[0].game_count == 1
+    # The digest was that of the bytes as sent: the session goes on, and nothing is asked again.
+    assert connected(ben) == {anna.peer_id}
+    assert ben.peers()[0].library_rev == anna._publisher.current.rev
+
+
+def test_what_is_kept_of_features_is_small() -> None:
+    many = {"\x1b" + "n" * 500: "\u202e" + "x" * 60_000, "list": [[]] * 1000, "n": 5, "yes": True}
+    kept = bounded_features(many)
+    assert kept == {"n" * 128: "x" * 128, "list": None, "n": 5, "yes": True}
 
 
 async def test_a_quick_restart_is_no_loss(

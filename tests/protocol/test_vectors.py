@@ -346,13 +346,17 @@ def test_the_page_has_every_code() -> None:
     named = {name: code for name, code in vars(m).items() if name.startswith(("CLOSE_", "RESET_"))}
     for name, code in named.items():
         assert f"| `{code:#04x}` | {name.split('_', 1)[1]} |" in PAGE, name
-    for error in m.ERROR_CODES:
+    errors = [code for name, code in vars(m).items() if name.startswith("ERROR_")]
+    assert errors
+    for error in errors:
         assert f"| `{error}` |" in PAGE
 
 
 def test_the_limits_of_the_page_are_ours() -> None:
     expected = {
         "frame": limits.MAX_MESSAGE_BYTES,
+        "frame of a request": limits.MAX_REQUEST_BYTES,
+        "frame of Hello, HelloAck": limits.MAX_HELLO_BYTES,
         "CBOR items in a message": limits.MAX_CBOR_ITEMS,
         "CBOR depth": limits.MAX_CBOR_DEPTH,
         "page (how far a sender of ours fills it)": limits.PAGE_BYTES,
@@ -375,6 +379,7 @@ def test_the_limits_of_the_page_are_ours() -> None:
         "asked for and not received, per session": limits.MAX_IN_FLIGHT_BYTES,
         "requests served at a time, per session": limits.MAX_SERVED_REQUESTS,
         "of these for file bytes": limits.MAX_SERVED_CHUNKS_PER_SESSION,
+        "of these answered in pages": limits.MAX_SERVED_PAGED_PER_SESSION,
         "requests before HelloAck": limits.MAX_EARLY_REQUESTS,
         "streams open, by one side": limits.MAX_STREAMS_FROM_PEER,
         "unread and reassembly bytes, per connection": limits.MAX_CONNECTION_BUFFER_BYTES,
@@ -396,6 +401,7 @@ def test_the_limits_of_the_page_are_ours() -> None:
         "QUIC idle timeout": limits.QUIC_IDLE_TIMEOUT_S,
         "request must arrive within": limits.REQUEST_ARRIVAL_S,
         "an asker's patience with file bytes": limits.REQUEST_SILENCE_S,
+        "an asker's patience with a page of a library": limits.REQUEST_SILENCE_S,
         "an answerer's patience with its asker": limits.SEND_SILENCE_S,
         "unverified mDNS candidates": limits.MAX_CANDIDATES,
         "addresses per peer": limits.MAX_ADDRESSES_PER_PEER,

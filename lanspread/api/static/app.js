@@ -40,7 +40,7 @@ function explain(error) {
 function connect() {
   if (!token()) {
     byId("state").textContent = "no token";
-    say("Open this page with the token that `lanspread run` prints: …/#token=…");
+    say("Open this page by the link that `lanspread status` prints.");
     return;
   }
   socket = new WebSocket(`ws://${location.host}/ws?token=${encodeURIComponent(token())}`);

@@ -1,0 +1,119 @@
+"""Our views of the peers' libraries: one follower per session, and what it brings in.
+
+Source: docs/protocol.md, "Library exchange".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from lanspread.events import LibraryUpdated, PeerEvent
+from lanspread.sync import messages as m
+from lanspread.sync.bell import Bell
+from lanspread.sync.directory import Directory, DirectoryFull, Position, RemoteLibrary
+from lanspread.sync.errors import SyncError
+from lanspread.sync.library import Follower
+from lanspread.sync.peer_news import PeerNews
+from lanspread.sync.session import Session
+
+_log = structlog.get_logger(__name__)
+
+
+class Followers:
+    """The followers of all sessions. `current(peer_id)` is the session that a peer's view is of."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        news: PeerNews,
+        publish: Callable[[PeerEvent], None],
+        changed: Bell,
+        current: Callable[[str], Session | None],
+    ) -> None:
+        self._directory = directory
+        self._news = news
+        self._publish = publish
+        self._changed = changed
+        self._current = current
+        self._followers: dict[Session, Follower] = {}
+        self._told_left_out: set[Session] = set()
+
+    @contextmanager
+    def follower_of(self, session: Session) -> Iterator[Follower]:
+        """A follower that hears what the session's peer announces, until the block is left."""
+        record = self._directory.get(session.peer_id)
+        library = record.library if record is not None else None
+        follower = Follower(
+            session,
+            library.position if library is not None else None,
+            lambda found: self._apply(session, found),
+        )
+        announced = position_of(session.body)
+        if announced is not None:
+            follower.announce(announced)
+        self._followers[session] = follower
+        try:
+            yield follower
+        finally:
+            del self._followers[session]
+            self._told_left_out.discard(session)
+
+    async def run(self, session: Session, follower: Follower) -> None:
+        """Follow until cancelled; what goes wrong ends the session."""
+        try:
+            await follower.run()
+        except SyncError:
+            # The session is ending, or was closed for it; its own task reports that.
+            return
+        except DirectoryFull as error:
+            session.close(m.CLOSE_REFUSED, str(error))
+        except Exception:
+            # A fault of ours over what one peer sent must not end the others.
+            _log.exception("following a library failed", peer=session.peer_id)
+            session.close(m.CLOSE_GOODBYE, "a fault on this side")
+
+    def on_control(self, session: Session, message: m.Message) -> None:
+        """Take note of an announcement on the control stream."""
+        follower = self._followers.get(session)
+        if follower is None:
+            return
+        match message:
+            case m.LibrarySummary():
+                follower.announce(
+                    Position(message.library_epoch, message.library_rev, message.library_digest)
+                )
+            case m.LibraryDelta():
+                follower.announce(
+                    Position(message.library_epoch, message.to_rev, message.library_digest)
+                )
+            case _:
+                pass
+
+    def _apply(self, session: Session, library: RemoteLibrary) -> None:
+        peer_id = session.peer_id
+        for other in self._directory.make_room_for_games(peer_id, len(library.games)):
+            evicted = self._current(other)
+            if evicted is not None:
+                evicted.close(m.CLOSE_REFUSED, str(DirectoryFull()))
+        changed = self._directory.apply(peer_id, library)
+        if changed:
+            self._publish(LibraryUpdated(peer_id=peer_id, games=changed, rev=library.position.rev))
+        self._news.changed(peer_id)
+        if library.left_out and session not in self._told_left_out:
+            self._told_left_out.add(session)
+            _log.warning(
+                "games whose ids cannot name a folder are left out",
+                peer=peer_id,
+                games=library.left_out,
+            )
+        self._changed.ring()
+
+
+def position_of(body: m.HelloBody) -> Position | None:
+    """Where the library of a greeted peer stands; None where it hides that."""
+    if body.library_epoch is None or body.library_rev is None or body.library_digest is None:
+        return None
+    return Position(body.library_epoch, body.library_rev, body.library_digest)

@@ -1,0 +1,312 @@
+"""Following a peer's library: what is asked again, when, and what is not believed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from lanspread import limits
+from lanspread.model import Availability, GameSummary
+from lanspread.sync import messages as m
+from lanspread.sync.directory import Position, RemoteLibrary
+from lanspread.sync.errors import PeerMisbehaved, RequestRefused
+from lanspread.sync.library import Follower, PublishedLibrary, fetch_library
+from lanspread.sync.session import Session
+
+PEER = "22222222-2222-8222-8222-222222222222"
+EPOCH = b"e" * 16
+
+
+def summary(id: str, size: int = 1) -> GameSummary:
+    return GameSummary(
+        id=id,
+        name=id,
+        eti_version="1.0",
+        size=size,
+        downloaded=True,
+        installed=False,
+        manifest_hash=bytes(32),
+        content_hash=None,
+        availability=Availability.READY,
+    )
+
+
+def library(rev: int, *ids: str) -> PublishedLibrary:
+    """A library at `rev`."""
+    made, _ = PublishedLibrary.empty(EPOCH, rev - 1).refresh(summary(id) for id in ids)
+    return made
+
+
+class Owner:
+    """The session with a peer whose library is `current`; it counts what it is asked.
+
+    `pages` replaces its answers; `silent` has it never answer.
+    """
+
+    peer_id = PEER
+
+    def __init__(self, current: PublishedLibrary) -> None:
+        self.current = current
+        self.pages: Callable[[], Iterator[m.Page]] = lambda: self.current.snapshot_pages(PEER)
+        self.silent = False
+        self.asked = 0
+        self.pages_asked = 0
+        self.closed = ""
+
+    @asynccontextmanager
+    async def request(self, message: m.Message, **kind: Any) -> AsyncIterator[Owner]:
+        assert message == m.GetLibrary(since=None)
+        self.asked += 1
+        self._answers = self.pages()
+        yield self
+
+    async def answer(self, kind: type[m.Page]) -> m.Page:
+        await trio.sleep(0.01)
+        if self.silent:
+            await trio.sleep_forever()
+        self.pages_asked += 1
+        return next(self._answers)
+
+    async def ask_page(self, page: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def finish_asking(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def close(self, code: int, reason: str = "") -> None:
+        self.closed = reason
+
+    def as_session(self) -> Session:
+        return cast(Session, self)
+
+
+@asynccontextmanager
+async def following(
+    owner: Owner, view: Position | None = None
+) -> AsyncIterator[tuple[Follower, list[RemoteLibrary]]]:
+    applied: list[RemoteLibrary] = []
+    follower = Follower(owner.as_session(), view, applied.append)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        yield follower, applied
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_the_view_holds_is_not_asked_for(autojump_clock: MockClock) -> None:
+    owner = Owner(library(7, "quake"))
+    async with following(owner, owner.current.position) as (follower, _):
+        follower.announce(attrs.evolve(owner.current.position, rev=9))
+        await trio.sleep(10)
+    assert owner.asked == 0
+
+
+async def test_a_restored_owner_goes_on_from_a_lower_revision(autojump_clock: MockClock) -> None:
+    """What an earlier session brought does not make this one's announcements late."""
+    before, now = library(50, "quake", "doom"), library(12, "quake", "hexen")
+    owner = Owner(now)
+    async with following(owner, before.position) as (follower, applied):
+        follower.announce(now.position)
+        await trio.sleep(1)
+        owner.current = library(13, "hexen")
+        follower.announce(owner.current.position)
+        await trio.sleep(1)
+    assert [found.position.rev for found in applied] == [12, 13]
+    assert set(applied[-1].games) == {"hexen"}
+
+
+async def test_an_announcement_that_a_snapshot_overtook_is_late(
+    autojump_clock: MockClock,
+) -> None:
+    owner = Owner(library(5, "quake"))
+    async with following(owner) as (follower, applied):
+        follower.announce(library(3, "doom").position)
+        await trio.sleep(1)
+        follower.announce(library(4, "hexen").position)
+        await trio.sleep(10)
+        assert [found.position.rev for found in applied] == [5]
+    assert owner.asked == 1
+
+
+async def test_a_peer_that_does_not_answer_is_asked_again_ever_more_seldom(
+    autojump_clock: MockClock,
+) -> None:
+    owner = Owner(library(5, "quake"))
+    owner.silent = True
+    async with following(owner) as (follower, applied):
+        follower.announce(owner.current.position)
+        await trio.sleep(limits.REQUEST_SILENCE_S + limits.LIBRARY_RETRY_S + 1)
+        assert owner.asked == 2
+        await trio.sleep(600)
+        assert owner.asked < 12
+        owner.silent = False
+        await trio.sleep(limits.REQUEST_SILENCE_S + limits.LIBRARY_RETRY_MAX_S + 1)
+        assert [found.position for found in applied] == [owner.current.position]
+
+
+async def test_silence_before_the_second_page_counts_by_itself(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The patience is with each page: a long answer may take long."""
+    monkeypatch.setattr(limits, "PAGE_BYTES", 1)
+    owner = Owner(library(5, *(f"game {number}" for number in range(10))))
+    slow = owner.answer
+
+    async def answer(kind: type[m.Page]) -> m.Page:
+        await trio.sleep(limits.REQUEST_SILENCE_S - 1)
+        owner.silent = owner.pages_asked == most
+        return await slow(kind)
+
+    monkeypatch.setattr(owner, "answer", answer)
+    most = 100
+    found = await fetch_library(owner.as_session())
+    assert found is not None
+    assert len(found.games) == 10
+    owner.pages_asked, most = 0, 4
+    with trio.fail_after(6 * limits.REQUEST_SILENCE_S):
+        assert await fetch_library(owner.as_session()) is None
+
+
+def refused() -> Iterator[m.Page]:
+    raise RequestRefused(m.ERROR_BUSY, "")
+
+
+async def test_a_busy_peer_is_asked_again(autojump_clock: MockClock) -> None:
+    owner = Owner(library(5, "quake"))
+
+    answers, owner.pages = owner.pages, refused
+    async with following(owner) as (follower, applied):
+        follower.announce(owner.current.position)
+        await trio.sleep(1)
+        owner.pages = answers
+        await trio.sleep(limits.LIBRARY_RETRY_S)
+        assert len(applied) == 1
+
+
+async def test_announcements_that_never_come_true_cost_ever_less(
+    autojump_clock: MockClock,
+) -> None:
+    owner = Owner(library(5, "quake"))
+    async with following(owner) as (follower, _):
+        for number in range(6_000):
+            follower.announce(Position(EPOCH, 6 + number, b"\1" * 32))
+            await trio.sleep(0.1)
+        assert 10 < owner.asked < 30
+        # It is not held against one that then tells the truth for longer than that.
+        owner.current = library(7_000, "doom")
+        follower.announce(owner.current.position)
+        await trio.sleep(limits.LIBRARY_RETRY_MAX_S + 1)
+        asked = owner.asked
+        owner.current = library(7_001, "hexen")
+        follower.announce(owner.current.position)
+        await trio.sleep(1)
+        assert owner.asked == asked + 1
+        follower.announce(Position(EPOCH, 7_002, b"\1" * 32))
+        await trio.sleep(1)
+        assert owner.asked > asked + 3
+
+
+async def test_an_honest_owner_that_changes_all_the_time_is_followed_closely(
+    autojump_clock: MockClock,
+) -> None:
+    """What is fetched may be newer than what was announced: that is not in vain."""
+    owner = Owner(library(1, "quake"))
+    async with following(owner) as (follower, applied):
+        for rev in range(2, 200):
+            owner.current = library(rev, f"game {rev}")
+            follower.announce(owner.current.position)
+            await trio.sleep(0.007)
+        await trio.sleep(1)
+        assert len(applied) > 5
+        assert applied[-1].position == owner.current.position
+
+
+# -- answers that contradict themselves -----------------------------------------------------------
+
+
+def endless(owner: Owner, count: int) -> Iterator[m.Page]:
+    """Pages of one new game each, of a library that says to have `count`."""
+    number = 0
+    while True:
+        made = library(5, f"game {number}")
+        (page,) = made.snapshot_pages(PEER)
+        assert isinstance(page, m.LibrarySnapshot)
+        yield attrs.evolve(
+            page, page=number, more=True, game_count=count, library_digest=b"\1" * 32
+        )
+        number += 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 10])
+async def test_no_more_is_taken_than_was_announced(autojump_clock: MockClock, count: int) -> None:
+    owner = Owner(library(5))
+    owner.pages = lambda: endless(owner, count)
+    with pytest.raises(PeerMisbehaved, match="too many games"):
+        await fetch_library(owner.as_session())
+    assert owner.pages_asked == count + 1
+
+
+async def test_fewer_games_than_announced(autojump_clock: MockClock) -> None:
+    owner = Owner(library(5, "quake"))
+    owner.pages = lambda: (
+        attrs.evolve(cast(m.LibrarySnapshot, page), game_count=2)
+        for page in owner.current.snapshot_pages(PEER)
+    )
+    with pytest.raises(PeerMisbehaved, match="fewer games"):
+        await fetch_library(owner.as_session())
+
+
+async def test_others_have_their_turn_while_a_page_is_decoded(autojump_clock: MockClock) -> None:
+    owner = Owner(library(5, *(f"game {number}" for number in range(3_000))))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        # The answer takes no virtual time here, so that turns are counted and not waited for.
+        owner.answer = _at_once(owner)  # type: ignore[method-assign]
+        nursery.start_soon(others)
+        found = await fetch_library(owner.as_session())
+        nursery.cancel_scope.cancel()
+    assert found is not None
+    assert len(found.games) == 3_000
+    assert turns > 3_000 / 300
+
+
+def _at_once(owner: Owner) -> Any:
+    async def answer(kind: type[m.Page]) -> m.Page:
+        await trio.lowlevel.checkpoint()
+        return next(owner._answers)
+
+    return answer
+
+
+# -- our own library in pages ---------------------------------------------------------------------
+
+
+def test_pages_hold_everything_once_and_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES", 1_000)
+    ours = library(5, *(f"game {number}" for number in range(100)))
+    pages = [cast(m.LibrarySnapshot, page) for page in ours.snapshot_pages(PEER)]
+    assert [page.page for page in pages] == list(range(len(pages)))
+    assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
+    assert [data for page in pages for data in page.games] == list(ours.encoded.values())
+    assert all(sum(map(len, page.games)) <= 1_000 for page in pages)
+    assert all(page.game_count == 100 for page in pages)
+
+
+def test_an_empty_library_is_one_page() -> None:
+    (page,) = PublishedLibrary.empty(EPOCH, 0).snapshot_pages(PEER)
+    assert isinstance(page, m.LibrarySnapshot)
+    assert (page.more, page.games, page.game_count) == (False, (), 0)
+    (page,) = PublishedLibrary.empty(EPOCH, 0).offer_pages()
+    assert not page.more
