@@ -1,6 +1,6 @@
 """When to dial a peer again. Pure.
 
-Full jitter around a doubling delay, so that peers that lost each other do not dial in step.
+A doubling delay and up to a quarter more, so that peers that lost each other do not dial in step.
 Source: ARCHITECTURE.md, "Dialing".
 """
 
@@ -55,4 +55,4 @@ class Backoff:
         )
         if self.persistent and now < self.eager_until:
             delay = min(delay, limits.DIAL_BACKOFF_KNOWN_MAX_S)
-        return now + delay * rng.uniform(0.75, 1.0)
+        return now + delay * rng.uniform(1.0, 1.25)

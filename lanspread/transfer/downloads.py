@@ -207,7 +207,10 @@ class Downloads:
         folder = await run(self._library.make_game, game_id)
         transaction: DownloadTransaction | None = None
         try:
-            transaction = DownloadTransaction(folder, reference.manifest, reference.block_bytes)
+            # In a thread: it checks the manifest once more, and that can be a large one.
+            transaction = await run(
+                DownloadTransaction, folder, reference.manifest, reference.block_bytes
+            )
             try:
                 await run(transaction.check)
             except (OSError, FsError):

@@ -24,8 +24,8 @@ def attempts(backoff: Backoff, seconds: float, seed: int = 1) -> list[float]:
 def test_a_dead_peer_costs_at_most_six_dials_an_hour_in_the_long_run(seed: int) -> None:
     dials = attempts(Backoff(), 5 * 3_600, seed)
     late = [at for at in dials if at > 2 * 3_600]
-    assert len(late) <= 3 * 8
-    assert all(b - a <= limits.DIAL_BACKOFF_MAX_S for a, b in itertools.pairwise(dials))
+    assert len(late) <= 3 * 6
+    assert all(b - a <= 1.25 * limits.DIAL_BACKOFF_MAX_S for a, b in itertools.pairwise(dials))
 
 
 def test_something_new_begins_at_the_beginning() -> None:
@@ -33,7 +33,7 @@ def test_something_new_begins_at_the_beginning() -> None:
     for _ in range(30):
         backoff.failed(0.0, rng)
     backoff.reset(100.0)
-    assert backoff.failed(100.0, rng) - 100.0 <= limits.DIAL_BACKOFF_FIRST_S
+    assert backoff.failed(100.0, rng) - 100.0 <= 1.25 * limits.DIAL_BACKOFF_FIRST_S
 
 
 def test_a_named_peer_that_worked_is_tried_every_two_seconds_for_a_while() -> None:
@@ -41,4 +41,4 @@ def test_a_named_peer_that_worked_is_tried_every_two_seconds_for_a_while() -> No
     backoff.reset(0.0)
     dials = attempts(backoff, limits.DIAL_KNOWN_FOR_S)
     gaps = [b - a for a, b in itertools.pairwise(dials)]
-    assert max(gaps) <= limits.DIAL_BACKOFF_KNOWN_MAX_S
+    assert max(gaps) <= 1.25 * limits.DIAL_BACKOFF_KNOWN_MAX_S
