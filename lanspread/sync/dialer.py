@@ -99,9 +99,10 @@ class Dialer:
         except HandshakeFailed as error:
             raise _explain(address, error) from error
         except (ConnectFailed, OSError) as error:
+            detail = str(error).removeprefix(f"{address}: ")
             raise LanspreadError(
                 Code.NOT_FOUND,
-                f"nobody answers at {address}: {error}",
+                f"nobody answers at {address}: {detail}",
                 "check the address, that lanspread runs there, and its firewall (UDP)",
             ) from error
         self.add_static(address, session.peer_id)

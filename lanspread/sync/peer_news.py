@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
+import structlog
 import trio
 
 from lanspread import limits
 from lanspread.events import PeerConnected, PeerDiscovered, PeerEvent, PeerLost, PeerUpdated
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.views import PeerState, PeerView
+
+_log = structlog.get_logger(__name__)
 
 
 @attrs.frozen
@@ -49,10 +52,12 @@ class PeerNews:
 
     def connected(self, record: PeerRecord) -> None:
         """A session with the peer began."""
+        _log.info("peer.connected", name=record.name, peer_id=record.peer_id)
         self._publish(PeerConnected(peer=self._remember(record)))
 
     def lost(self, record: PeerRecord, reason: str) -> None:
         """The last session with the peer ended."""
+        _log.info("peer.lost", name=record.name, peer_id=record.peer_id, reason=reason)
         self._publish(PeerLost(peer=self._remember(record), reason=reason))
 
     def changed(self, peer_id: str, *, always: bool = False) -> None:
