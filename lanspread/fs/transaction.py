@@ -5,11 +5,13 @@ A regular file `version.ini` at a game's root says that the game is complete. Th
 1. `.lanspread/plan.json` names every file that is going to be written; synced with its folders.
 2. `version.ini` is renamed to `.version.ini.discarded`.
 3. The game's folder is synced. Only now does any other byte change.
-4. Old files of ours where a folder is needed now (and the reverse) go; folders are made, files are
-   made and given their final sizes.
-5. Blocks are written in place, in any order, after they were verified.
-6. Commit: files of earlier downloads that the new manifest does not have go, if nobody changed
-   them; every written file and every folder is synced; `.lanspread/download.json` is replaced.
+4. Old files of ours where a folder is needed now (and the reverse) go; folders are made.
+5. Blocks are written in place, in any order, after they were verified; a file is made, and given
+   its final size, with its first block. (Making thousands of files takes the kernel seconds, and
+   meanwhile others arrive.)
+6. Commit: empty files are made; files of earlier downloads that the new manifest does not have go,
+   if nobody changed them; every written file and every folder is synced;
+   `.lanspread/download.json` is replaced.
 7. `.version.ini.tmp` is written and synced.
 8. `.version.ini.tmp` is renamed to `version.ini`. **This is the commit point.**
 9. The game's folder is synced; `.version.ini.discarded` and the plan are removed.
@@ -60,8 +62,6 @@ from lanspread.model import Manifest, block_count
 from lanspread.seams import Entry, File, FileStamp, Folder, Kind
 
 _OPEN_FILES: Final = 16
-# How many files one call of `begin_some` makes: cancelling is seen between two calls.
-_FILES_PER_CALL: Final = 500
 _MARGIN_BYTES: Final = limits.MIB
 _MARGIN_PART: Final = 200
 
@@ -70,8 +70,8 @@ class DownloadTransaction:
     """One download into one game's folder. Every method blocks; they may come from any thread.
 
     `folder` stays the caller's and is open until after `close`. The order of calls is `check`,
-    `begin` (or `begin_some` until it is False), `write` as often as needed, `commit`, `close`;
-    without `commit`, `close` leaves the partial files and the plan that explains them.
+    `begin`, `write` as often as needed, `commit`, `close`; without `commit`, `close` leaves the
+    partial files and the plan that explains them.
     """
 
     def __init__(self, folder: Folder, manifest: Manifest, block_bytes: int) -> None:
@@ -85,7 +85,8 @@ class DownloadTransaction:
         self._block_bytes = block_bytes
         self._lock = threading.Lock()
         self._survey: Survey | None = None
-        self._to_make: list[int] | None = None
+        self._begun = False
+        self._made: set[int] = set()
         self._files: OrderedDict[int, File] = OrderedDict()
         # Each file as our last write left it: what is different at the commit, others changed.
         self._after: dict[int, FileStamp] = {}
@@ -106,28 +107,13 @@ class DownloadTransaction:
 
     def begin(self) -> None:
         """Steps 1 to 4. Raises as `check`, if that was not called before, and `OSError`."""
-        while self.begin_some():
-            pass
-
-    def begin_some(self) -> bool:
-        """A bounded part of `begin`; whether more is to be done."""
         if self._survey is None:
             self.check()
         with self._lock:
             assert self._survey is not None
-            if self._to_make is None:
-                self._discard_sentinel(self._survey)
-                self._make_folders(self._survey)
-                self._to_make = [
-                    number for path, number in self._numbers.items() if path != VERSION_INI
-                ]
-                self._to_make.reverse()
-            for _ in range(min(_FILES_PER_CALL, len(self._to_make))):
-                entry = self._manifest.files[self._to_make[-1]]
-                with self._folder.open(entry.path, "create") as file:
-                    file.truncate(entry.size)
-                self._to_make.pop()
-            return bool(self._to_make)
+            self._discard_sentinel(self._survey)
+            self._make_folders(self._survey)
+            self._begun = True
 
     def write(self, file_number: int, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write verified bytes in place. Raises `OSError`, or `ValueError` outside of a file."""
@@ -156,6 +142,7 @@ class DownloadTransaction:
             assert self._survey is not None
             by_file = self._by_file(digests)
             self._check_sentinel(version_ini, by_file, version)
+            self._make_empty_files()
             self._close_files()
             entries = self._written()
             folders = self._remove_stale(self._survey, entries.values())
@@ -209,7 +196,7 @@ class DownloadTransaction:
     # -- write -------------------------------------------------------------------------------------
 
     def _must_have_begun(self) -> None:
-        if self._closed or self._to_make is None or self._to_make:
+        if self._closed or not self._begun:
             raise ValueError("the download has not begun or is closed")
 
     def _open(self, number: int, path: str) -> File:
@@ -219,8 +206,18 @@ class DownloadTransaction:
             return file
         while len(self._files) >= _OPEN_FILES:
             self._files.popitem(last=False)[1].close()
-        file = self._files[number] = self._folder.open(path, "write")
+        if number in self._made:
+            file = self._files[number] = self._folder.open(path, "write")
+            return file
+        file = self._files[number] = self._folder.open(path, "create")
+        file.truncate(self._manifest.files[number].size)
+        self._made.add(number)
         return file
+
+    def _make_empty_files(self) -> None:
+        for number, entry in enumerate(self._manifest.files):
+            if entry.size == 0 and entry.path != VERSION_INI:
+                self._open(number, entry.path)
 
     def _close_files(self) -> None:
         while self._files:

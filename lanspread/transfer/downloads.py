@@ -217,8 +217,7 @@ class Downloads:
                 # Nothing was begun: the folder that was made for it goes again.
                 await run(self._library.drop_if_empty, game_id)
                 raise
-            while await run(transaction.begin_some):
-                pass
+            await run(transaction.begin)
             await download.fetch(reference, transaction)
             stamps = await run(
                 transaction.commit, reference.sentinel, reference.digests, reference.version
