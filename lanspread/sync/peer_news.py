@@ -52,12 +52,12 @@ class PeerNews:
 
     def connected(self, record: PeerRecord) -> None:
         """A session with the peer began."""
-        _log.info("peer.connected", name=record.name, peer_id=record.peer_id)
+        _log.debug("peer.connected", name=record.name, peer_id=record.peer_id)
         self._publish(PeerConnected(peer=self._remember(record)))
 
     def lost(self, record: PeerRecord, reason: str) -> None:
         """The last session with the peer ended."""
-        _log.info("peer.lost", name=record.name, peer_id=record.peer_id, reason=reason)
+        _log.debug("peer.lost", name=record.name, peer_id=record.peer_id, reason=reason)
         self._publish(PeerLost(peer=self._remember(record), reason=reason))
 
     def changed(self, peer_id: str, *, always: bool = False) -> None:
