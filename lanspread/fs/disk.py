@@ -102,11 +102,11 @@ def glance_of(name: str, status: os.stat_result) -> Glance:
 
 def _kind_of(entry: os.DirEntry[str]) -> Kind:
     """An entry's kind as the listing itself tells it, which on most systems costs nothing."""
-    if entry.is_symlink():
-        return Kind.LINK
+    if entry.is_file(follow_symlinks=False):
+        return Kind.FILE
     if entry.is_dir(follow_symlinks=False):
         return Kind.FOLDER
-    return Kind.FILE if entry.is_file(follow_symlinks=False) else Kind.OTHER
+    return Kind.LINK if entry.is_symlink() else Kind.OTHER
 
 
 class DiskFolder:

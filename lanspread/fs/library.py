@@ -59,6 +59,11 @@ class Library:
         """Whether the games folder was there when it was last looked for."""
         return self._shelf.folder.is_present
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is known now will be known at the next start without a walk."""
+        return self._shelf.is_settled
+
     async def rescan(self, game_id: str) -> LocalGame | None:
         """Walk one game, held or not, and return what is there now; None if there is no such game.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Final
 
 import attrs
@@ -17,7 +18,7 @@ from blake3 import blake3
 from lanspread import limits
 from lanspread.fs import paths
 from lanspread.fs.manifest import (
-    MAX_SENTINEL_BYTES,
+    VERSION_BYTES,
     check_manifest,
     path_key,
     version_of,
@@ -83,7 +84,7 @@ def list_games(games: Folder) -> GamesListing:
     by_key: dict[str, list[str]] = {}
     warnings: list[ScanWarning] = []
     there = set()
-    for name, kind, *_ in sorted(games.peek(_no_details), key=lambda glance: glance[0]):
+    for name, kind, *_ in sorted(games.peek(_no_details), key=_name_of):
         key = fold_id(name)
         there.add(key)
         if name.startswith(".") or name.lower() in _SYSTEM_FOLDERS:
@@ -164,6 +165,9 @@ def _leads_to_folder(games: Folder, name: str, kind: Kind) -> bool:
     return True
 
 
+_name_of = itemgetter(0)
+
+
 def _no_details(name: str) -> bool:
     return False
 
@@ -180,11 +184,11 @@ def _fingerprint(root: Entry, glances: Iterable[Glance]) -> Fingerprint:
     time and inode of the folder itself, which show what was replaced. Not what is in folders, and
     nothing of `local/`, which is the user's.
     """
-    rows = sorted(
-        (os.fsencode(name), kind.value, size, mtime_ns, inode)
-        for name, kind, size, mtime_ns, inode in glances
-        if not paths.is_own(name)
-    )
+    rows = [
+        glance if glance[0].isascii() else (os.fsencode(glance[0]), *glance[1:])
+        for glance in sorted(glances, key=_name_of)
+        if not paths.is_own(glance[0])
+    ]
     return blake3(msgspec.msgpack.encode((root.mtime_ns, root.inode, rows))).digest()
 
 
@@ -269,7 +273,7 @@ class _Walk:
     def _read_version(self, folder: Folder) -> None:
         try:
             with folder.open(paths.VERSION_INI, "read") as file:
-                self._version = version_of(file.read_at(MAX_SENTINEL_BYTES, 0))
+                self._version = version_of(file.read_at(VERSION_BYTES, 0))
         except OSError as error:
             self.problem_at(paths.VERSION_INI, f"cannot be read: {error.strerror or error}")
 

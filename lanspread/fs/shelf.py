@@ -134,6 +134,13 @@ class Shelf:
         self._walks.hint(slot, later=later)
         self._drop_idle(slot)
 
+    @property
+    def is_settled(self) -> bool:
+        return all(
+            self._slots[key].settled and (game.content_hash is not None or not self.to_hash(key))
+            for key, game in self.games.items()
+        )
+
     @contextmanager
     def hold(self, game_id: str) -> Iterator[None]:
         key = fold_id(game_id)
