@@ -1,7 +1,8 @@
-"""`make bench`: folders between two real peers over loopback, beside bare aioquic.
+"""`make bench`: how soon a large library is there, and folders between two real peers.
 
-Everything is measured in turns within one run, because the machine's speed changes from minute to
-minute; the medians are printed. Rates are MB (10^6 bytes) a second.
+The transfers go over loopback, beside bare aioquic. Everything is measured in turns within one run,
+because the machine's speed changes from minute to minute; the medians are printed. Rates are MB
+(10^6 bytes) a second.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.folders import MIB, Sizes, make_games, same_files
+from benchmarks.library import measure_library
 from benchmarks.processes import (
     Result,
     RunningPeer,
@@ -41,12 +43,24 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     for name, value in attrs.asdict(defaults).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
+    parser.add_argument("--library-games", type=int, default=5_000)
+    parser.add_argument("--library-files", type=int, default=20)
+    parser.add_argument("--library-only", action="store_true", help="no transfers")
     parser.add_argument("--folder", type=Path, help="where the games are written (default: /tmp)")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse()
+    with tempfile.TemporaryDirectory(prefix="lanspread-bench-", dir=options.folder) as place:
+        measure_library(
+            Path(place),
+            games=options.library_games,
+            files=options.library_files,
+            rounds=options.rounds,
+        )
+    if options.library_only:
+        return
     sizes = Sizes(**{field.name: getattr(options, field.name) for field in attrs.fields(Sizes)})
     folder = Path(tempfile.mkdtemp(prefix="lanspread-bench-", dir=options.folder))
     try:

@@ -333,7 +333,7 @@ class Peer:
 
     async def _open_library(self, stack: AsyncExitStack) -> None:
         seams, config = self._seams, self._config
-        index = await seams.threads.run(seams.open_index, config.state, config.games)
+        index = await seams.threads.run(seams.open_index, config.state)
         stack.callback(index.close)
         self.library = await stack.enter_async_context(
             open_library(
@@ -346,6 +346,7 @@ class Peer:
                 block_bytes=config.block_bytes,
                 on_change=lambda ids: self._publisher.touch(),
                 on_warning=self._warn,
+                busy=lambda: self._up.measured() > 0 or self._down.measured() > 0,
             )
         )
 

@@ -9,7 +9,7 @@ Source: ARCHITECTURE.md, "Seams".
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
@@ -153,6 +153,10 @@ class Entry:
     allocated: int | None = None
 
 
+# (name, kind, size, mtime_ns, inode): a tuple, because a start makes one for every name it sees.
+Glance = tuple[str, Kind, int, int, int]
+
+
 class File(Protocol):
     """An open regular file. Calls block: they run behind `Threads`."""
 
@@ -193,6 +197,12 @@ class Folder(Protocol):
         """For messages and watching only; never joined to open something."""
 
     def list(self, rel: str = "") -> list[Entry]: ...
+
+    def peek(self, details: Callable[[str], bool]) -> Sequence[Glance]:
+        """What is directly in the folder, at the least cost.
+
+        Size, time and inode are told of the names for which `details` is true, else 0.
+        """
 
     def entry(self, rel: str = "") -> Entry: ...
 
@@ -254,16 +264,30 @@ class FileStamp:
     inode: int
 
 
+@attrs.frozen
+class IndexKey:
+    """Whose rows: a games folder, told by path and inode, and the size of a block.
+
+    The inode tells a disk from the empty folder that it is mounted on, so neither forgets the
+    other's games.
+    """
+
+    folder: str
+    inode: int
+    block_bytes: int
+
+
 class Index(Protocol):
-    """A disposable cache of digests, per games folder. Calls block."""
+    """A disposable cache of what is known of games: one row of bytes a game. Calls block.
 
-    def load_digests(self, game_id: str, block_bytes: int) -> dict[FileStamp, tuple[bytes, ...]]:
-        """What is known of a game's files."""
+    No call raises for a disk that cannot be read or written: what is lost is made again.
+    """
 
-    def store_digests(
-        self, game_id: str, block_bytes: int, digests: dict[FileStamp, tuple[bytes, ...]]
-    ) -> None:
-        """Replace what is known of a game's files."""
+    def load(self, key: IndexKey, games: Collection[str] | None = None) -> dict[str, bytes]:
+        """The rows of these games, or of all; only rows that are as they were stored."""
+
+    def store(self, key: IndexKey, rows: Mapping[str, bytes | None]) -> None:
+        """Replace rows, all or none; None takes one away."""
 
     def close(self) -> None: ...
 
@@ -324,14 +348,13 @@ class SuspendClock(Protocol):
 class Seams:
     """Everything outside the process that a peer uses.
 
-    `open_index(state_folder, games_folder)` blocks; `discovery` is None where there is none
-    (`--no-mdns`).
+    `open_index(state_folder)` blocks; `discovery` is None where there is none (`--no-mdns`).
     """
 
     network: Network
     discovery: Discovery | None
     files: FileSystem
-    open_index: Callable[[str, str], Index]
+    open_index: Callable[[str], Index]
     watcher: Watcher
     threads: Threads
     wall_clock: WallClock

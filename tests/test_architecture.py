@@ -44,6 +44,7 @@ ONLY_IN: dict[str, set[str]] = {
     "asyncio": {"transport/mdns_responder.py"},  # zeroconf's own loop
     "threading": {
         "fs/disk_paths.py",
+        "fs/games_folder.py",
         "fs/index.py",
         "fs/transaction.py",
         "fs/watch.py",

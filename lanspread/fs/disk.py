@@ -12,17 +12,18 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Literal, Self
 
 from lanspread.fs import sync_disk
-from lanspread.seams import Entry, Folder, Kind
+from lanspread.seams import Entry, Folder, Glance, Kind
 
 Mode = Literal["read", "write", "create"]
 
 HAS_DIR_FD: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
+_INODE_MASK: Final = (1 << 64) - 1
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
@@ -86,10 +87,26 @@ def entry_of(name: str, status: os.stat_result) -> Entry:
         kind,
         status.st_size,
         status.st_mtime_ns,
-        status.st_ino,
+        # Some systems have wider ones than any format of ours; what they differ in is enough.
+        status.st_ino & _INODE_MASK,
         status.st_dev,
         None if blocks is None else blocks * 512,
     )
+
+
+def glance_of(name: str, status: os.stat_result) -> Glance:
+    """What `Folder.peek` tells of a name whose details are asked for."""
+    entry = entry_of(name, status)
+    return (name, entry.kind, entry.size, entry.mtime_ns, entry.inode)
+
+
+def _kind_of(entry: os.DirEntry[str]) -> Kind:
+    """An entry's kind as the listing itself tells it, which on most systems costs nothing."""
+    if entry.is_file(follow_symlinks=False):
+        return Kind.FILE
+    if entry.is_dir(follow_symlinks=False):
+        return Kind.FOLDER
+    return Kind.LINK if entry.is_symlink() else Kind.OTHER
 
 
 class DiskFolder:
@@ -112,6 +129,18 @@ class DiskFolder:
                     status = os.stat(one.name, dir_fd=descriptor, follow_symlinks=False)
                     entries.append(entry_of(one.name, status))
         return entries
+
+    def peek(self, details: Callable[[str], bool]) -> Sequence[Glance]:
+        found = []
+        with self._opened("") as descriptor, os.scandir(descriptor) as entries:
+            for one in entries:
+                if details(one.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = os.stat(one.name, dir_fd=descriptor, follow_symlinks=False)
+                        found.append(glance_of(one.name, status))
+                else:
+                    found.append((one.name, _kind_of(one), 0, 0, 0))
+        return found
 
     def entry(self, rel: str = "") -> Entry:
         if not rel:

@@ -11,13 +11,13 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 from lanspread.fs import sync_disk
 from lanspread.fs.disk import DiskFile, Mode, entry_of, split_name
-from lanspread.seams import Entry, Folder, Kind
+from lanspread.seams import Entry, Folder, Glance, Kind
 
 _HAS_PREAD: Final = hasattr(os, "pread")
 _FLAGS: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
@@ -55,6 +55,15 @@ class PathFolder:
             with contextlib.suppress(FileNotFoundError):
                 entries.append(entry_of(name, os.lstat(os.path.join(path, name))))
         return entries
+
+    def peek(self, details: Callable[[str], bool]) -> Sequence[Glance]:
+        # Without `d_type` a name's kind costs as much as its details.
+        return [
+            (one.name, one.kind, one.size, one.mtime_ns, one.inode)
+            if details(one.name)
+            else (one.name, one.kind, 0, 0, 0)
+            for one in self.list()
+        ]
 
     def entry(self, rel: str = "") -> Entry:
         path = self._checked(rel) if rel else self._folder_path("")

@@ -7,6 +7,11 @@ games are absent until it is back. Calls block and may come from any thread.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
 from lanspread.fs.errors import InTheWay, NotHere
 from lanspread.fs.paths import check_game_id, shown
 from lanspread.fs.scan import (
@@ -20,6 +25,9 @@ from lanspread.fs.scan import (
 from lanspread.model import fold_id
 from lanspread.seams import FileSystem, Folder
 
+# Files after which a hop into a thread comes back, so that others get their turn.
+_FILES_A_STEP: Final = 2_000
+
 
 class GamesFolder:
     """The folder of all games. It may go away and come back."""
@@ -32,10 +40,18 @@ class GamesFolder:
         here = self._root.entry()
         self._identity = (here.device, here.inode)
         self._present = True
+        self._lock = threading.Lock()
+        self._users = 0
+        self._old: list[Folder] = []
+        self._closed = False
 
     @property
     def path(self) -> str:
         return self._path
+
+    @property
+    def inode(self) -> int:
+        return self._identity[1]
 
     @property
     def is_present(self) -> bool:
@@ -45,46 +61,77 @@ class GamesFolder:
     def look(self) -> bool:
         """Whether the path leads to the same folder as at the start."""
         try:
-            with self._files.open_folder(self._path) as found:
-                here = found.entry()
-            self._present = (here.device, here.inode) == self._identity
+            found = self._files.open_folder(self._path)
         except OSError:
             self._present = False
-        return self._present
+            return False
+        try:
+            here = found.entry()
+            same = (here.device, here.inode) == self._identity
+        except OSError:
+            same = False
+        with self._lock:
+            if same and not self._present and not self._closed:
+                # The descriptor of a disk that was pulled out stays dead when it is back.
+                self._root, found = found, self._root
+                self._old.append(found)
+                self._present = True
+                return True
+            self._present = same
+        found.close()
+        return same
 
     def listing(self) -> GamesListing | None:
         """The games in it, None if it is gone or cannot be read."""
-        if not self.look():
-            return None
-        try:
-            return list_games(self._root)
-        except OSError:
-            self._present = False
-            return None
+        with self._used() as root:
+            if root is None or not self.look():
+                return None
+            try:
+                return list_games(root)
+            except OSError:
+                self._present = False
+                return None
 
-    def scan(self, game_id: str) -> ScannedGame | None:
-        """Walk a game; None if it is not there."""
-        if not self.look():
-            return None
-        try:
-            return scan_game(self._root, game_id)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    def scan(self, game_ids: Sequence[str]) -> list[ScannedGame | None]:
+        """Walk games, the first at least, and the next as long as all that is not much work.
 
-    def fingerprint(self, game_id: str) -> Fingerprint | None:
-        """The cheap look at a game; None if it is not there or cannot be read."""
-        try:
-            return fingerprint_game(self._root, game_id)
-        except OSError:
-            return None
+        None for one that is not there; nothing at all if the folder is gone.
+        """
+        found: list[ScannedGame | None] = []
+        with self._used() as root:
+            if root is None or not self.look():
+                return found
+            files = 0
+            for game_id in game_ids:
+                try:
+                    game = scan_game(root, game_id)
+                    files += len(game.stamps)
+                except (FileNotFoundError, NotADirectoryError):
+                    game = None
+                found.append(game)
+                if files > _FILES_A_STEP:
+                    break
+            # What was read while the disk went away is not what the games are.
+            return found if self.look() else []
+
+    def fingerprints(self, game_ids: Sequence[str]) -> list[Fingerprint | None]:
+        """The cheap look at games; None for one that is not there or cannot be read."""
+        found: list[Fingerprint | None] = []
+        with self._used() as root:
+            for game_id in game_ids:
+                try:
+                    found.append(None if root is None else fingerprint_game(root, game_id))
+                except OSError:
+                    found.append(None)
+        return found
 
     def open_game(self, game_id: str) -> Folder:
         """Open a game's folder. Raises `NotHere`, `OSError`."""
-        self._must_be_here()
-        try:
-            return self._root.folder(check_game_id(game_id), follow=True)
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotHere(f"the folder of {shown(game_id)} is not there") from None
+        with self._here() as root:
+            try:
+                return root.folder(check_game_id(game_id), follow=True)
+            except (FileNotFoundError, NotADirectoryError):
+                raise NotHere(f"the folder of {shown(game_id)} is not there") from None
 
     def make_game(self, game_id: str) -> Folder:
         """Open a game's folder, made if need be; one that differs only in case is that folder.
@@ -92,30 +139,63 @@ class GamesFolder:
         Raises `NotHere`, `UnsafePath`, `InTheWay` if something else has the name, `OSError`.
         """
         check_game_id(game_id)
-        self._must_be_here()
-        twins = [name.name for name in self._root.list() if fold_id(name.name) == fold_id(game_id)]
-        if len(twins) > 1:
-            raise InTheWay(twins[0], f"and {shown(twins[1])} name the same game")
-        if not twins:
-            self._root.make_folder(game_id)
-            self._root.sync_folder()
-        name = twins[0] if twins else game_id
-        try:
-            return self._root.folder(name, follow=True)
-        except (FileNotFoundError, NotADirectoryError):
-            raise InTheWay(name, "is in the way of the game's folder") from None
+        with self._here() as root:
+            names = (glance[0] for glance in root.peek(lambda name: False))
+            twins = [name for name in names if fold_id(name) == fold_id(game_id)]
+            if len(twins) > 1:
+                raise InTheWay(twins[0], f"and {shown(twins[1])} name the same game")
+            if not twins:
+                root.make_folder(game_id)
+                root.sync_folder()
+            name = twins[0] if twins else game_id
+            try:
+                return root.folder(name, follow=True)
+            except (FileNotFoundError, NotADirectoryError):
+                raise InTheWay(name, "is in the way of the game's folder") from None
 
     def drop_if_empty(self, game_id: str) -> None:
         """Remove a game's folder if nothing is in it; anything else is left as it is."""
-        try:
-            if self.look():
-                self._root.remove_folder(check_game_id(game_id))
-        except OSError:
-            return
+        with self._used() as root:
+            try:
+                if root is not None and self.look():
+                    root.remove_folder(check_game_id(game_id))
+            except OSError:
+                return
 
     def close(self) -> None:
-        self._root.close()
+        """Nothing is opened any more; a call that is under way in a thread is let finish."""
+        with self._lock:
+            self._closed = True
+            self._old.append(self._root)
+        self._close_unused()
 
-    def _must_be_here(self) -> None:
-        if not self.look():
-            raise NotHere("the games folder is not there")
+    @contextmanager
+    def _here(self) -> Iterator[Folder]:
+        with self._used() as root:
+            if root is None or not self.look():
+                raise NotHere("the games folder is not there")
+            yield root
+
+    @contextmanager
+    def _used(self) -> Iterator[Folder | None]:
+        """The open folder, for one call; None once closed.
+
+        A descriptor that is closed under a call could be another file's by then.
+        """
+        with self._lock:
+            root = None if self._closed else self._root
+            self._users += 1
+        try:
+            yield root
+        finally:
+            with self._lock:
+                self._users -= 1
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        with self._lock:
+            unused = [] if self._users else self._old
+            if unused:
+                self._old = []
+        for folder in unused:
+            folder.close()

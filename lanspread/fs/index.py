@@ -1,8 +1,8 @@
-"""The index: a SQLite file in the state folder that remembers digests. A cache, disposable.
+"""The index: a SQLite file in the state folder that remembers games. A cache, disposable.
 
-One row per game and block size: what is known of its files, as CBOR with a checksum, because a
-wrong digest would make an honest peer look like a liar. A file that is damaged or of another format
-is deleted and made again; a disk that cannot be written costs a rehash, nothing else.
+One row of bytes per game, with a checksum: a wrong digest would make an honest peer look like a
+liar. What the bytes mean is `stored`'s. A file that is damaged or of another format is deleted and
+made again; a disk that cannot be written costs a walk and a rehash. Each is one line in the log.
 """
 
 from __future__ import annotations
@@ -11,68 +11,136 @@ import contextlib
 import os
 import sqlite3
 import threading
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, TypeVar
 
-import cbor2
+import structlog
 from blake3 import blake3
 
-from lanspread.fs.manifest import DIGEST_BYTES
-from lanspread.seams import FileStamp
+from lanspread.seams import IndexKey
 
 INDEX_FILE: Final = "index.sqlite3"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
+# Games folders (and sizes of a block) whose games are remembered, the last used ones.
+MAX_SHELVES: Final = 8
+_CHECKSUM_BYTES: Final = 32
+# Fewer than SQLite's bound on variables of one statement.
+_GAMES_A_QUERY: Final = 500
 
-Digests = dict[FileStamp, tuple[bytes, ...]]
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 
-def open_index(state_folder: str, games_folder: str) -> SqliteIndex:
-    """The index of one games folder. Never raises for a file that cannot be used."""
-    return SqliteIndex(os.path.join(state_folder, INDEX_FILE), os.path.realpath(games_folder))
+def open_index(state_folder: str) -> SqliteIndex:
+    """The index of a state folder. Never raises for a file that cannot be used."""
+    return SqliteIndex(os.path.join(state_folder, INDEX_FILE))
 
 
 class SqliteIndex:
-    """`Index` in one table. Its calls may come from any thread."""
+    """`Index` in two tables. Its calls may come from any thread."""
 
-    def __init__(self, path: str, games_folder: str) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        # A folder's name need not be valid Unicode; SQLite's text must be.
-        self._games = os.fsencode(games_folder)
         self._lock = threading.Lock()
         self._closed = False
+        self._told_unwritable = False
+        self._shelves: dict[IndexKey, int] = {}
         self._connection = self._open_or_rebuild()
 
-    def load_digests(self, game_id: str, block_bytes: int) -> Digests:
+    def load(self, key: IndexKey, games: Collection[str] | None = None) -> dict[str, bytes]:
         with self._lock:
-            if self._closed:
-                return {}
-            try:
-                row = self._connection.execute(
-                    "SELECT digests FROM games WHERE folder = ? AND game = ? AND block = ?",
-                    (self._games, game_id, block_bytes),
-                ).fetchone()
-            except sqlite3.Error as error:
-                self._after(error)
-                return {}
-        return {} if row is None else _decode(row[0])
+            found = self._guarded(lambda: list(self._read(key, games))) or []
+        rows: dict[str, bytes] = {}
+        damaged = 0
+        for game, data in found:
+            row = _unsealed(game, data)
+            if row is None:
+                damaged += 1
+            else:
+                rows[game.decode()] = row
+        if damaged:
+            _log.warning("damaged rows of the index are left out", rows=damaged)
+        return rows
 
-    def store_digests(self, game_id: str, block_bytes: int, digests: Digests) -> None:
-        data = _encode(digests)
+    def store(self, key: IndexKey, rows: Mapping[str, bytes | None]) -> None:
+        sealed = {
+            game.encode(): None if row is None else _sealed(game.encode(), row)
+            for game, row in rows.items()
+        }
         with self._lock:
-            if self._closed:
-                return
-            try:
-                with self._connection:
-                    self._connection.execute(
-                        "INSERT OR REPLACE INTO games VALUES (?, ?, ?, ?)",
-                        (self._games, game_id, block_bytes, data),
-                    )
-            except sqlite3.Error as error:
-                self._after(error)
+            self._guarded(lambda: self._write(key, sealed))
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
             self._connection.close()
+
+    # -- under the lock ----------------------------------------------------------------------------
+
+    def _read(self, key: IndexKey, games: Collection[str] | None) -> Iterable[tuple[bytes, bytes]]:
+        shelf = self._shelf(key)
+        if games is None:
+            yield from self._connection.execute(
+                "SELECT game, data FROM games WHERE shelf = ?", (shelf,)
+            )
+            return
+        names = [game.encode() for game in games]
+        for at in range(0, len(names), _GAMES_A_QUERY):
+            part = names[at : at + _GAMES_A_QUERY]
+            marks = ", ".join("?" * len(part))
+            yield from self._connection.execute(
+                f"SELECT game, data FROM games WHERE shelf = ? AND game IN ({marks})",
+                (shelf, *part),
+            )
+
+    def _write(self, key: IndexKey, rows: Mapping[bytes, bytes | None]) -> None:
+        shelf = self._shelf(key)
+        with self._connection:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO games VALUES (?, ?, ?)",
+                [(shelf, game, data) for game, data in rows.items() if data is not None],
+            )
+            self._connection.executemany(
+                "DELETE FROM games WHERE shelf = ? AND game = ?",
+                [(shelf, game) for game, data in rows.items() if data is None],
+            )
+
+    def _shelf(self, key: IndexKey) -> int:
+        """The number of a games folder; asked for the first time, it becomes the last used one."""
+        if key in self._shelves:
+            return self._shelves[key]
+        # A folder's name need not be valid Unicode; SQLite's text must be.
+        name = os.fsencode(f"{key.block_bytes}:{key.inode}:{os.path.realpath(key.folder)}")
+        with self._connection as db:
+            db.execute(
+                "INSERT INTO shelves (name, used)"
+                " VALUES (?, (SELECT coalesce(max(used), 0) + 1 FROM shelves))"
+                " ON CONFLICT (name) DO UPDATE SET used = excluded.used",
+                (name,),
+            )
+            db.execute(
+                "DELETE FROM shelves WHERE number NOT IN"
+                " (SELECT number FROM shelves ORDER BY used DESC LIMIT ?)",
+                (MAX_SHELVES,),
+            )
+            db.execute("DELETE FROM games WHERE shelf NOT IN (SELECT number FROM shelves)")
+            number: int = db.execute(
+                "SELECT number FROM shelves WHERE name = ?", (name,)
+            ).fetchone()[0]
+        # The number of one that was let go may be used again.
+        self._shelves = {key: number}
+        return number
+
+    def _guarded(self, call: Callable[[], T]) -> T | None:
+        """The result of a call; None if the index is closed or the file did not allow it."""
+        if self._closed:
+            return None
+        try:
+            return call()
+        except sqlite3.Error as error:
+            self._after(error)
+            return None
 
     def _after(self, error: sqlite3.Error) -> None:
         """After an error: a damaged file is made again; a full or busy disk is only endured."""
@@ -80,15 +148,22 @@ class SqliteIndex:
             error, sqlite3.OperationalError | sqlite3.IntegrityError | sqlite3.ProgrammingError
         ):
             self._connection.close()
-            self._connection = self._rebuild()
+            self._connection = self._rebuild(error)
+        elif not self._told_unwritable:
+            self._told_unwritable = True
+            _log.warning(
+                "the index cannot be used now; games are hashed again later", why=str(error)
+            )
 
     def _open_or_rebuild(self) -> sqlite3.Connection:
         try:
             return _open(self._path)
-        except sqlite3.Error:
-            return self._rebuild()
+        except sqlite3.Error as error:
+            return self._rebuild(error)
 
-    def _rebuild(self) -> sqlite3.Connection:
+    def _rebuild(self, error: sqlite3.Error) -> sqlite3.Connection:
+        _log.warning("the index is made again; all games are walked and hashed", why=str(error))
+        self._shelves.clear()
         try:
             for suffix in ("", "-journal", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
@@ -102,42 +177,42 @@ def _open(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, timeout=1.0)
     try:
         connection.execute("PRAGMA journal_mode = TRUNCATE")
-        # What a power cut may cost is a rehash; the checksums find what it may spoil.
+        # What a power cut may cost is a walk; the checksums find what it may spoil.
         connection.execute("PRAGMA synchronous = OFF")
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if found != _FORMAT and (found != 0 or tables):
-            raise sqlite3.DatabaseError("the index is of another format")
+            raise sqlite3.DatabaseError(f"it is of format {found}, not {_FORMAT}")
         with connection:
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS games (folder BLOB, game TEXT, block INTEGER,"
-                " digests BLOB, PRIMARY KEY (folder, game, block))"
+                "CREATE TABLE IF NOT EXISTS shelves"
+                " (number INTEGER PRIMARY KEY, name BLOB UNIQUE, used INTEGER)"
+            )
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS games (shelf INTEGER, game BLOB, data BLOB,"
+                " PRIMARY KEY (shelf, game))"
             )
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
-        connection.execute("SELECT folder, game, block FROM games LIMIT 1").fetchone()
+        connection.execute("SELECT number, name, used FROM shelves LIMIT 1").fetchone()
+        connection.execute("SELECT shelf, game, data FROM games LIMIT 1").fetchone()
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _encode(digests: Digests) -> bytes:
-    data = cbor2.dumps(
-        [
-            [stamp.path, stamp.size, stamp.mtime_ns, stamp.inode, b"".join(blocks)]
-            for stamp, blocks in digests.items()
-        ]
-    )
-    return blake3(data).digest() + data
+def _checksum(game: bytes, row: bytes) -> bytes:
+    """Of the game's name too: a damaged page can mix up rows."""
+    return blake3(game + b"\0" + row).digest()
 
 
-def _decode(data: object) -> Digests:
-    """What `_encode` made; nothing if it is not that, byte for byte."""
-    if not isinstance(data, bytes) or blake3(data[DIGEST_BYTES:]).digest() != data[:DIGEST_BYTES]:
-        return {}
-    return {
-        FileStamp(path, size, mtime_ns, inode): tuple(
-            blocks[at : at + DIGEST_BYTES] for at in range(0, len(blocks), DIGEST_BYTES)
-        )
-        for path, size, mtime_ns, inode, blocks in cbor2.loads(data[DIGEST_BYTES:])
-    }
+def _sealed(game: bytes, row: bytes) -> bytes:
+    return _checksum(game, row) + row
+
+
+def _unsealed(game: object, data: object) -> bytes | None:
+    """What `_sealed` made; None if it is not that, byte for byte."""
+    if not isinstance(game, bytes) or not isinstance(data, bytes):
+        return None
+    row = data[_CHECKSUM_BYTES:]
+    return row if _checksum(game, row) == data[:_CHECKSUM_BYTES] else None

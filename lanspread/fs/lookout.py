@@ -5,7 +5,7 @@ It only asks for walks; walking and publishing is the library's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -21,17 +21,27 @@ from lanspread.seams import Threads
 PRESENCE_S: Final = 5.0
 
 
+# Games in one hop into a thread.
+_BATCH: Final = 256
+
+
 class Walker(Protocol):
     """What the lookout sees of the library."""
 
     @property
     def games(self) -> Mapping[str, LocalGame]: ...
 
-    def request_walk(self, game_id: str) -> None: ...
+    async def meet(self, names: Sequence[str]) -> None:
+        """Take in games that are not known."""
+
+    def request_walk(self, game_id: str, *, later: bool = False) -> None: ...
 
     def looks_like(self, key: str, name: str) -> Fingerprint | None: ...
 
     def is_held(self, key: str) -> bool: ...
+
+    def keep_only(self, names: frozenset[str]) -> None:
+        """These names, folded, are all that is in the games folder."""
 
     def all_gone(self) -> None: ...
 
@@ -86,17 +96,27 @@ class Lookout:
         async with self._lock:
             if not await self._list_again():
                 return
-            for key, name in tuple(self._names.items()):
-                if name is not None and not self._walker.is_held(key):
-                    found = await self._threads.run(self._folder.fingerprint, name)
-                    if found != self._walker.looks_like(key, name):
+            known = [
+                (key, name)
+                for key, name in self._names.items()
+                if name is not None and not self._walker.is_held(key)
+            ]
+            for at in range(0, len(known), _BATCH):
+                batch = known[at : at + _BATCH]
+                looks = await self._threads.run(
+                    self._folder.fingerprints, [name for _, name in batch]
+                )
+                for (key, name), look in zip(batch, looks, strict=True):
+                    # One that is not known by this name is on its way already.
+                    before = self._walker.looks_like(key, name)
+                    if before is not None and look != before:
                         self._walker.request_walk(name)
             if rotate and self._listing.ids:
                 self._rotation = (self._rotation + 1) % len(self._listing.ids)
                 self._walker.request_walk(self._listing.ids[self._rotation])
 
     async def _list_again(self) -> bool:
-        """Have games walked that came or went; False if there is no games folder."""
+        """See which games came or went; False if there is no games folder."""
         listing = await self._threads.run(self._folder.listing)
         if listing is None:
             self._walker.all_gone()
@@ -105,9 +125,13 @@ class Lookout:
         for key, game in self._walker.games.items():
             if self._names.get(key) is None:
                 self._walker.request_walk(game.id)
-        for key, name in self._names.items():
-            if name is not None and self._walker.looks_like(key, name) is None:
-                self._walker.request_walk(name)
+        strangers = [
+            name
+            for key, name in self._names.items()
+            if name is not None and self._walker.looks_like(key, name) is None
+        ]
+        if strangers:
+            await self._walker.meet(strangers)
         return True
 
     def _take(self, listing: GamesListing) -> None:
@@ -117,6 +141,7 @@ class Lookout:
         self._listing = listing
         self._names = dict.fromkeys(fold_id(name) for name in listing.withheld)
         self._names.update((fold_id(name), name) for name in listing.ids)
+        self._walker.keep_only(listing.names)
 
     async def _follow(self, hints: trio.MemoryReceiveChannel[frozenset[str]]) -> None:
         async for names in hints:
@@ -152,7 +177,7 @@ class Lookout:
                 del self._young[key]
                 game = self._walker.games.get(key)
                 if game is not None:
-                    self._walker.request_walk(game.id)
+                    self._walker.request_walk(game.id, later=True)
             if not self._young:
                 self._more_young = trio.Event()
                 await self._more_young.wait()

@@ -19,6 +19,8 @@ from lanspread.model import FileEntry, Manifest, clean_version
 DIGEST_BYTES: Final = 32
 # A sentinel is held in memory while a game is committed.
 MAX_SENTINEL_BYTES: Final = limits.MIB
+# What of it is looked at for its first line.
+VERSION_BYTES: Final = 4 * limits.KIB
 
 
 def path_key(path: str) -> bytes:
@@ -75,6 +77,6 @@ def block_digest(data: bytes | bytearray | memoryview) -> bytes:
 
 def version_of(version_ini: bytes) -> str:
     """The version that a sentinel carries: its first line, cleaned."""
-    lines = version_ini[: 4 * limits.KIB].decode("utf-8", "replace").splitlines()
+    lines = version_ini[:VERSION_BYTES].decode("utf-8", "replace").splitlines()
     # The byte-order mark is not printable, so it goes here too.
     return clean_version("".join(char for char in lines[0] if char.isprintable())) if lines else ""

@@ -112,6 +112,8 @@ def is_litter(name: str) -> bool:
 
 def is_own(name: str) -> bool:
     """Whether a name at a game's root is one of ours: scratch, journal, staging."""
+    if name.isascii() and not name.startswith("."):
+        return False  # Asked for every name of a library at every start.
     return fold_path(name).startswith(_OWN_PREFIXES)
 
 

@@ -6,21 +6,26 @@ written. Source: ARCHITECTURE.md, "The library on disk".
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import Final
 
 import attrs
+import msgspec
+from blake3 import blake3
 
 from lanspread import limits
 from lanspread.fs import paths
 from lanspread.fs.manifest import (
-    MAX_SENTINEL_BYTES,
+    VERSION_BYTES,
     check_manifest,
     path_key,
     version_of,
 )
 from lanspread.fs.paths import UnsafePath, shown
 from lanspread.model import FileEntry, Manifest, fold_id
-from lanspread.seams import Entry, FileStamp, Folder, Kind
+from lanspread.seams import Entry, FileStamp, Folder, Glance, Kind
 
 # What systems keep at the root of a disk; not worth a warning.
 _SYSTEM_FOLDERS: Final = frozenset(
@@ -28,7 +33,8 @@ _SYSTEM_FOLDERS: Final = frozenset(
 )
 _NAMED: Final = 3
 
-Fingerprint = tuple[tuple[str, Kind, int, int, int], ...]
+# A hash of what a cheap look at a game sees.
+Fingerprint = bytes
 
 
 @attrs.frozen
@@ -44,12 +50,14 @@ class ScanWarning:
 class GamesListing:
     """The IDs of the games in a games folder, sorted, and what was wrong with other names.
 
-    `withheld` has one name of each set of folders that name the same game.
+    `withheld` has one name of each set of folders that name the same game; `names` is every name
+    there, folded, links that lead nowhere included.
     """
 
     ids: tuple[str, ...]
     warnings: tuple[ScanWarning, ...]
     withheld: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
@@ -75,13 +83,16 @@ def list_games(games: Folder) -> GamesListing:
     """The games in a games folder. Raises `OSError` if it cannot be listed."""
     by_key: dict[str, list[str]] = {}
     warnings: list[ScanWarning] = []
-    for entry in sorted(games.list(), key=lambda entry: entry.name):
-        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FOLDERS:
+    there = set()
+    for name, kind, *_ in sorted(games.peek(_no_details), key=_name_of):
+        key = fold_id(name)
+        there.add(key)
+        if name.startswith(".") or name.lower() in _SYSTEM_FOLDERS:
             continue
-        if entry.kind is not Kind.FOLDER and not _leads_to_folder(games, entry):
+        if kind is not Kind.FOLDER and not _leads_to_folder(games, name, kind):
             continue
         try:
-            paths.check_game_id(entry.name)
+            paths.check_game_id(name)
         except UnsafePath as error:
             warnings.append(
                 ScanWarning(
@@ -89,7 +100,7 @@ def list_games(games: Folder) -> GamesListing:
                 )
             )
             continue
-        by_key.setdefault(fold_id(entry.name), []).append(entry.name)
+        by_key.setdefault(key, []).append(name)
     ids = []
     withheld = []
     for names in by_key.values():
@@ -114,13 +125,15 @@ def list_games(games: Folder) -> GamesListing:
             )
         )
     ids = sorted(ids)[: limits.MAX_GAMES_PER_PEER]
-    return GamesListing(tuple(ids), tuple(warnings), tuple(withheld))
+    return GamesListing(tuple(ids), tuple(warnings), tuple(withheld), frozenset(there))
 
 
 def fingerprint_game(games: Folder, game_id: str) -> Fingerprint:
-    """A cheap look: what is at the root of a game. Raises `OSError` if it cannot be listed."""
+    """A cheap look at the root of a game. Raises `OSError` if it cannot be listed."""
     with games.folder(game_id, follow=True) as folder:
-        return _fingerprint(folder.entry(), folder.list())
+        # The folder first: what changes while it is listed is then seen the next time.
+        root = folder.entry()
+        return _fingerprint(root, folder.peek(_tells))
 
 
 def scan_game(games: Folder, game_id: str) -> ScannedGame:
@@ -142,25 +155,48 @@ def scan_game(games: Folder, game_id: str) -> ScannedGame:
     return walk.result()
 
 
-def _leads_to_folder(games: Folder, entry: Entry) -> bool:
-    if entry.kind is not Kind.LINK:
+def _leads_to_folder(games: Folder, name: str, kind: Kind) -> bool:
+    if kind is not Kind.LINK:
         return False
     try:
-        games.folder(entry.name, follow=True).close()
+        games.folder(name, follow=True).close()
     except OSError:
         return False
     return True
 
 
-def _fingerprint(root: Entry, entries: list[Entry]) -> Fingerprint:
-    """What a walk would have to change for; the content of `local/` is the user's."""
+_name_of = itemgetter(0)
+
+
+def _no_details(name: str) -> bool:
+    return False
+
+
+def _tells(name: str) -> bool:
+    """Whether a change of the file at a game's root is to be seen by a cheap look."""
+    return name == paths.VERSION_INI or paths.is_root_archive(name)
+
+
+def _fingerprint(root: Entry, glances: Iterable[Glance]) -> Fingerprint:
+    """What a walk would have to change for, as far as it costs little.
+
+    All names at the root and what they are; size, time and inode of the sentinel and the archives;
+    time and inode of the folder itself, which show what was replaced. Not what is in folders, and
+    nothing of `local/`, which is the user's.
+    """
     rows = [
-        (entry.name, entry.kind, entry.size, entry.mtime_ns, entry.inode)
-        for entry in entries
-        if entry.name != paths.LOCAL and not paths.is_own(entry.name)
+        glance if glance[0].isascii() else (os.fsencode(glance[0]), *glance[1:])
+        for glance in sorted(glances, key=_name_of)
+        if not paths.is_own(glance[0])
     ]
-    local = [(paths.LOCAL, entry.kind, 0, 0, 0) for entry in entries if entry.name == paths.LOCAL]
-    return tuple(sorted(rows, key=lambda row: row[0]) + local + [("", root.kind, 0, 0, root.inode)])
+    return blake3(msgspec.msgpack.encode((root.mtime_ns, root.inode, rows))).digest()
+
+
+def _glance(entry: Entry) -> Glance:
+    """What `Folder.peek` would have told of an entry."""
+    if _tells(entry.name):
+        return (entry.name, entry.kind, entry.size, entry.mtime_ns, entry.inode)
+    return (entry.name, entry.kind, 0, 0, 0)
 
 
 class _Walk:
@@ -172,7 +208,7 @@ class _Walk:
         self._version = ""
         self._downloaded = False
         self._installed = False
-        self._fingerprint: Fingerprint = ()
+        self._fingerprint: Fingerprint = b""
         self._problem: str | None = None
         self._left_out: list[str] = []
 
@@ -186,9 +222,10 @@ class _Walk:
         while waiting and len(self._files) <= limits.MAX_FILES_PER_GAME:
             rel = waiting.pop()
             try:
+                root = None if rel else folder.entry()
                 entries = folder.list(rel)
-                if not rel:
-                    self._fingerprint = _fingerprint(folder.entry(), entries)
+                if root is not None:
+                    self._fingerprint = _fingerprint(root, map(_glance, entries))
             except OSError as error:
                 self.problem_at(rel, f"cannot be read: {error.strerror or error}")
                 continue
@@ -236,7 +273,7 @@ class _Walk:
     def _read_version(self, folder: Folder) -> None:
         try:
             with folder.open(paths.VERSION_INI, "read") as file:
-                self._version = version_of(file.read_at(MAX_SENTINEL_BYTES, 0))
+                self._version = version_of(file.read_at(VERSION_BYTES, 0))
         except OSError as error:
             self.problem_at(paths.VERSION_INI, f"cannot be read: {error.strerror or error}")
 

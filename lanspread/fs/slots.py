@@ -1,19 +1,14 @@
-"""What the library keeps of one game beside its published value, and who walks it."""
+"""What the library keeps of one game beside its published value."""
 
 from __future__ import annotations
-
-from collections.abc import Awaitable, Callable
-from typing import Final
 
 import attrs
 import trio
 
 from lanspread.fs.errors import FsError
-from lanspread.fs.local_game import Digests
+from lanspread.fs.gate import Gate
+from lanspread.fs.local_game import Digests, GameFiles
 from lanspread.fs.scan import Fingerprint, ScanWarning
-
-# Walks at the same time; more would only make a disk's head travel.
-_WALKS: Final = 4
 
 
 @attrs.define(eq=False)
@@ -32,26 +27,52 @@ class _News:
 
 @attrs.define(eq=False)
 class Slot:
-    """One game's bookkeeping. `unreadable` is (path, why, until when that is believed)."""
+    """One game's bookkeeping.
+
+    `loaded`: its row of the index was asked for. `settled`: two walks, far enough apart, saw the
+    same files; `changed_at` is when that began to count. `problem` is the last walk's own.
+    `unreadable` is (path, why, until when that is believed).
+    """
 
     id: str
-    known: Digests = attrs.field(factory=dict)
+    gate: Gate = attrs.field(factory=Gate)
+    walk: Walk | None = None
+    next_walk: Walk | None = None
     loaded: bool = False
-    unsaved: bool = False
-    fingerprint: Fingerprint = ()
+    settled: bool = False
+    changed_at: float = 0.0
+    fingerprint: Fingerprint = b""
+    problem: str | None = None
     warnings: tuple[ScanWarning, ...] = ()
     unreadable: tuple[str, str, float] | None = None
     told_unreadable: bool = False
-    next_walk: Walk | None = None
-    walking: bool = False
-    holds: int = 0
-    missed: bool = False
+    _known: Digests = attrs.field(factory=dict)
+    _remembered: GameFiles | None = None
     _news: _News | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing would be lost with the slot."""
-        return not (self.holds or self.walking or self.unsaved or self._news)
+        return self.gate.is_idle and self._news is None
+
+    @property
+    def known(self) -> Digests:
+        """The digests that are known of its files; of a file that is not done, the first ones."""
+        remembered, self._remembered = self._remembered, None
+        if remembered is not None:
+            # Verified digests may have been handed in before the row was read.
+            self._known = {**remembered.known, **self._known}
+        return self._known
+
+    @known.setter
+    def known(self, digests: Digests) -> None:
+        self._remembered = None
+        self._known = digests
+
+    def remember(self, files: GameFiles) -> None:
+        """Take over what the index knows; it is decoded when it is needed."""
+        self._remembered = files
+        self.loaded = True
 
     async def wait_for_news(self) -> None:
         """Wait until the game was published anew; raises what went wrong instead."""
@@ -72,56 +93,5 @@ class Slot:
     def forget(self) -> None:
         """The game is out of sight: what is known of its files is in the index."""
         self.known = {}
-        self.loaded = False
-        self.unsaved = False
-        self.fingerprint = ()
-
-
-class Walks:
-    """One task per game that is being walked; a walk asked for meanwhile follows it."""
-
-    def __init__(
-        self,
-        nursery: trio.Nursery,
-        walk: Callable[[Slot], Awaitable[None]],
-        walked: Callable[[Slot], None],
-    ) -> None:
-        self._nursery = nursery
-        self._walk = walk
-        self._walked = walked
-        self._limiter = trio.CapacityLimiter(_WALKS)
-        self._closed = False
-
-    def ask(self, slot: Slot) -> Walk:
-        """A walk of a game that begins after now; one that is never done once closed."""
-        if slot.next_walk is None:
-            slot.next_walk = Walk()
-        walk = slot.next_walk
-        if self._closed:
-            slot.next_walk = None
-            walk.done.set()
-        elif not slot.walking:
-            slot.walking = True
-            self._nursery.start_soon(self._walk_while_asked, slot)
-        return walk
-
-    def close(self) -> None:
-        """No walk begins any more."""
-        self._closed = True
-
-    async def _walk_while_asked(self, slot: Slot) -> None:
-        try:
-            while slot.next_walk is not None:
-                async with self._limiter:
-                    walk, slot.next_walk = slot.next_walk, None
-                    try:
-                        await self._walk(slot)
-                        walk.finished = True
-                    finally:
-                        walk.done.set()
-        finally:
-            slot.walking = False
-            if slot.next_walk is not None:  # Only when the library ends.
-                slot.next_walk.done.set()
-                slot.next_walk = None
-            self._walked(slot)
+        self.loaded = self.settled = False
+        self.fingerprint = b""

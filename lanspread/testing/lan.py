@@ -49,7 +49,7 @@ class VirtualHost:
         self._lan = lan
         self._addresses = tuple(addresses)
         self._sockets: list[VirtualSocket] = []
-        self._indexes: dict[tuple[str, str], MemoryIndex] = {}
+        self._indexes: dict[str, MemoryIndex] = {}
 
     def __repr__(self) -> str:
         return f"<VirtualHost {self.name} {'/'.join(self._addresses)}>"
@@ -137,9 +137,9 @@ class VirtualHost:
                     return socket
         return None
 
-    def open_index(self, state: str, games: str) -> MemoryIndex:
-        """The same index for the same folders, so that a restarted peer finds its digests."""
-        return self._indexes.setdefault((state, games), MemoryIndex())
+    def open_index(self, state: str) -> MemoryIndex:
+        """The same index for the same state folder, so that a restarted peer finds its digests."""
+        return self._indexes.setdefault(state, MemoryIndex())
 
 
 class VirtualLan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar, TypeVarTuple
@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, TypeVarTuple
 import attrs
 import trio
 
-from lanspread.seams import FileStamp
+from lanspread.seams import IndexKey
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -40,15 +40,15 @@ class InlineThreads:
 class MemoryIndex:
     """`Index` that lives as long as its object."""
 
-    _digests: dict[tuple[str, int], dict[FileStamp, tuple[bytes, ...]]] = attrs.field(factory=dict)
+    rows: dict[IndexKey, dict[str, bytes]] = attrs.field(factory=dict)
 
-    def load_digests(self, game_id: str, block_bytes: int) -> dict[FileStamp, tuple[bytes, ...]]:
-        return dict(self._digests.get((game_id, block_bytes), {}))
+    def load(self, key: IndexKey, games: Collection[str] | None = None) -> dict[str, bytes]:
+        rows = self.rows.get(key, {})
+        return {game: row for game, row in rows.items() if games is None or game in games}
 
-    def store_digests(
-        self, game_id: str, block_bytes: int, digests: dict[FileStamp, tuple[bytes, ...]]
-    ) -> None:
-        self._digests[game_id, block_bytes] = dict(digests)
+    def store(self, key: IndexKey, rows: Mapping[str, bytes | None]) -> None:
+        kept = {**self.rows.get(key, {}), **rows}
+        self.rows[key] = {game: row for game, row in kept.items() if row is not None}
 
     def close(self) -> None:
         """Nothing is held; what is known stays, as it would on a disk."""

@@ -21,7 +21,8 @@ from lanspread.fs.manifest import block_digest, manifest_of
 from lanspread.fs.paths import VERSION_INI
 from lanspread.fs.transaction import DownloadTransaction
 from lanspread.model import FileEntry, Manifest, blocks_of
-from lanspread.seams import Entry, File, FileStamp, Folder
+from lanspread.seams import Entry, File, FileStamp, Folder, Glance
+from lanspread.testing import MemoryIndex
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -62,24 +63,6 @@ class FakeWatcher:
     def changed(self, *names: str) -> None:
         assert self.send is not None
         self.send.send_nowait(frozenset(names))
-
-
-class MemoryIndex:
-    """An index that counts what it is asked."""
-
-    def __init__(self) -> None:
-        self.games: dict[str, dict[FileStamp, tuple[bytes, ...]]] = {}
-
-    def load_digests(self, game_id: str, block_bytes: int) -> dict[FileStamp, tuple[bytes, ...]]:
-        return dict(self.games.get(game_id, {}))
-
-    def store_digests(
-        self, game_id: str, block_bytes: int, digests: dict[FileStamp, tuple[bytes, ...]]
-    ) -> None:
-        self.games[game_id] = dict(digests)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def write_tree(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -151,6 +134,10 @@ class RecordingFolder:
     def list(self, rel: str = "") -> list[Entry]:
         self.step("list", rel)
         return self.inner.list(rel)
+
+    def peek(self, details: Callable[[str], bool]) -> Sequence[Glance]:
+        self.step("peek")
+        return self.inner.peek(details)
 
     def entry(self, rel: str = "") -> Entry:
         self.step("entry", rel)

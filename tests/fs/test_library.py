@@ -144,7 +144,7 @@ async def test_rescan_sees_what_was_there_when_it_was_called(
                 nursery.start_soon(self_check, library, str(number))
                 await trio.lowlevel.checkpoint()
         assert await library.rescan("nothing") is None
-        assert "nothing" not in library._slots
+        assert "nothing" not in library._shelf._slots
         (world.games / "Game" / "version.ini").unlink()
         game = await library.rescan("GAME")
         assert game is not None

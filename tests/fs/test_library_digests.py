@@ -21,10 +21,8 @@ from lanspread.seams import FileStamp, Folder
 from tests.fs.support import (
     BLOCK,
     GAME,
-    MemoryIndex,
     World,
     digests_of_files,
-    open_folder,
     settled,
     write_tree,
 )
@@ -222,12 +220,3 @@ async def test_waiting_ends_with_the_library(world: World, autojump_clock: MockC
     assert results == ["digests"]
     with pytest.raises(NotHere):
         await library.rescan("Game")
-
-
-def test_support_index_is_independent(tmp_path: Path) -> None:
-    index = MemoryIndex()
-    digests: dict[FileStamp, tuple[bytes, ...]] = {}
-    index.store_digests("g", 1, digests)
-    digests[FileStamp("a", 1, 1, 1)] = ()
-    assert index.load_digests("g", 1) == {}
-    open_folder(tmp_path).close()

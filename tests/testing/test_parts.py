@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lanspread.seams import FileStamp
+from lanspread.seams import IndexKey
 from lanspread.testing import (
     InlineThreads,
     ManualWatcher,
@@ -34,13 +34,17 @@ async def test_inline_threads_see_cancellation_before_the_call_only(
     assert not scope.cancelled_caught
 
 
-def test_the_index_keeps_copies() -> None:
+def test_the_index_keeps_rows_apart_by_key() -> None:
     index = MemoryIndex()
-    digests: dict[FileStamp, tuple[bytes, ...]] = {FileStamp("a", 1, 2, 3): (b"x",)}
-    index.store_digests("game", 4, digests)
-    digests.clear()
-    assert index.load_digests("game", 4) == {FileStamp("a", 1, 2, 3): (b"x",)}
-    assert index.load_digests("game", 5) == {}
+    key = IndexKey("/games", 1, 4096)
+    rows: dict[str, bytes | None] = {"a": b"1", "b": b"2"}
+    index.store(key, rows)
+    rows.clear()
+    assert index.load(key) == {"a": b"1", "b": b"2"}
+    assert index.load(key, ["b", "c"]) == {"b": b"2"}
+    assert index.load(IndexKey("/games", 2, 4096)) == {}
+    index.store(key, {"a": None})
+    assert index.load(key) == {"b": b"2"}
 
 
 async def test_a_full_watch_becomes_anything(autojump_clock: MockClock) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanspread import limits
-from lanspread.fs.local_game import LocalGame
+from lanspread.fs.local_game import GameFiles, LocalGame
 from lanspread.model import FileEntry, Manifest, block_count
 from lanspread.sync import codec
 from lanspread.sync import messages as m
@@ -29,17 +29,17 @@ BLOCK = limits.BLOCK_BYTES
 
 def a_game(files: tuple[FileEntry, ...], *, hashed: bool = True, block: int = BLOCK) -> LocalGame:
     blocks = sum(block_count(entry.size, block) for entry in files)
+    digests = tuple(os.urandom(32) for _ in range(blocks)) if hashed else None
     return LocalGame(
         id="quake",
         version="1.0",
         downloaded=True,
         installed=False,
-        manifest=Manifest(files),
+        size=sum(entry.size for entry in files),
         manifest_hash=b"m" * 32,
-        stamps=(),
-        digests=tuple(os.urandom(32) for _ in range(blocks)) if hashed else None,
-        content_hash=None,
+        content_hash=b"c" * 32 if hashed else None,
         problem=None,
+        files=GameFiles(Manifest(files), (), digests),
     )
 
 
