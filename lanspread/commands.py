@@ -64,6 +64,14 @@ class ConnectPeer(PeerCommand):
 
 
 @attrs.frozen(kw_only=True)
+class SetGamesDir(PeerCommand):
+    """`path` is absolute. Refused with `busy` while an operation is active."""
+
+    method: ClassVar[str] = "settings.set_games_dir"
+    path: str
+
+
+@attrs.frozen(kw_only=True)
 class Shutdown(PeerCommand):
     method: ClassVar[str] = "shutdown"
 
@@ -88,5 +96,6 @@ COMMANDS: tuple[type[PeerCommand], ...] = (
     CancelGame,
     ListPeers,
     ConnectPeer,
+    SetGamesDir,
     Shutdown,
 )

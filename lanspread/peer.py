@@ -29,6 +29,7 @@ from lanspread.commands import (
     ListPeers,
     OperationStarted,
     PeerCommand,
+    SetGamesDir,
     Shutdown,
 )
 from lanspread.config import Config, Trust
@@ -52,6 +53,7 @@ from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
 from lanspread.transfer.downloads import DownloadRules, Downloads, open_downloads
+from lanspread.transfer.games_dir import GamesDir, open_games_dir
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.variants import Offer, choose, group
@@ -75,6 +77,7 @@ class Peer:
     sessions: Sessions
     downloads: Downloads
     dialer: Dialer
+    _games_dir: GamesDir
 
     def __init__(self, config: Config, seams: Seams, state: State, catalog: Catalog) -> None:
         self._config = config
@@ -129,7 +132,7 @@ class Peer:
             name=self.name,
             instance=self.instance,
             version=__version__,
-            games_dir=self._config.games,
+            games_dir=self.library.games_dir,
             listen=self.listen,
             peers=len(self.directory.connected()),
             games=count_games(
@@ -148,6 +151,11 @@ class Peer:
     def bytes_sent(self) -> int:
         """Bytes of games that this peer has served since it started."""
         return self._up.total
+
+    @property
+    def published(self) -> PublishedLibrary:
+        """The library as it was last announced to others."""
+        return self._publisher.current
 
     async def execute(self, command: PeerCommand) -> object:
         """Do what a front-end asks. Raises `LanspreadError`; cancelled, work begun goes on."""
@@ -171,6 +179,9 @@ class Peer:
                 return OperationStarted(self.downloads.cancel(command.id))
             case ConnectPeer():
                 await self.dialer.connect(command.address)
+                return Done()
+            case SetGamesDir():
+                await self._games_dir.change(command.path)
                 return Done()
             case Shutdown():
                 self.shutdown_requested.set()
@@ -300,6 +311,17 @@ class Peer:
             )
         )
         await self._open_downloads(stack)
+        self._games_dir = await stack.enter_async_context(
+            open_games_dir(
+                self._state,
+                self.library,
+                self.downloads,
+                self._access,
+                self._seams.threads,
+                settle=self._publisher.refresh,
+                on_warning=self._warn,
+            )
+        )
         await self._publisher.refresh()
         self._publisher.announce_by(self._announce)
         nursery = await stack.enter_async_context(_cancelled_nursery())

@@ -74,6 +74,7 @@ FILE_WORK: dict[str, str] = {
     "fs/watch.py": "the watcher seam",
     "fs/state.py": "the state folder, before any seam is open",
     "fs/locks.py": "the state folder's lock",
+    "fs/settings_file.py": "writes lanspread.toml, in a thread",
     "fs/catalog.py": "reads the catalog file, in a thread",
     "config.py": "reads lanspread.toml, before the event loop",
     "platform.py": "makes the seams",

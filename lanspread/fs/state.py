@@ -55,7 +55,8 @@ class State:
         rev: int,
         token: str,
         warnings: tuple[ScanWarning, ...],
-        locks: tuple[Lock, ...],
+        lock: Lock,
+        games_lock: Lock,
     ) -> None:
         self.path = path
         self.identity = identity
@@ -63,7 +64,8 @@ class State:
         self.rev = rev
         self.token = token
         self.warnings = warnings
-        self._locks = locks
+        self._lock = lock
+        self._games_locks = [games_lock]
 
     def save_revision(self, epoch: bytes, rev: int) -> None:
         """Keep epoch and revision; on the disk when this returns. Raises `OSError`."""
@@ -86,13 +88,25 @@ class State:
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(self.path, API_FILE))
 
+    def take_games(self, games_dir: str) -> None:
+        """Keep other peers out of another games folder as well. Raises `StartError`."""
+        self._games_locks.append(_lock_games(games_dir))
+
+    def leave_games(self, *, newest: bool) -> None:
+        """Let others have a games folder again: the one taken last, or all but that one."""
+        kept = self._games_locks[:-1] if newest else self._games_locks[-1:]
+        for lock in self._games_locks:
+            if lock not in kept:
+                lock.release()
+        self._games_locks = kept
+
     def close(self) -> None:
         """Take back `api.json` and let others have the folders. A second call does nothing."""
-        if self._locks:
+        if self._games_locks:
             self.remove_api_json()
-        for lock in self._locks:
+        for lock in (*self._games_locks, self._lock):
             lock.release()
-        self._locks = ()
+        self._games_locks = []
 
 
 def open_state(
@@ -118,7 +132,7 @@ def open_state(
     locks = [state_lock]
     try:
         locks.append(_lock_games(games_dir))
-        return _open_locked(path, tuple(locks), make_identity=new_identity, make_token=new_token)
+        return _open_locked(path, *locks, make_identity=new_identity, make_token=new_token)
     except BaseException as error:
         for lock in locks:
             lock.release()
@@ -140,7 +154,7 @@ def _lock_games(games_dir: str) -> Lock:
 
 
 def _open_locked(
-    path: str, locks: tuple[Lock, ...], *, make_identity: bool, make_token: bool
+    path: str, lock: Lock, games_lock: Lock, *, make_identity: bool, make_token: bool
 ) -> State:
     warnings: list[ScanWarning] = []
     identity = _identity(path, make_identity)
@@ -152,7 +166,8 @@ def _open_locked(
         rev=rev,
         token=_token(path, make_token, warnings),
         warnings=tuple(warnings),
-        locks=locks,
+        lock=lock,
+        games_lock=games_lock,
     )
     # Left by a peer that was killed; whoever reads it would knock at a door that is not ours.
     state.remove_api_json()

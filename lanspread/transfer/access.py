@@ -24,6 +24,7 @@ class GameAccess:
     def __init__(self) -> None:
         self._readers: dict[str, set[trio.CancelScope]] = {}
         self._writers: set[str] = set()
+        self._closed = False
         self._gone = trio.lowlevel.ParkingLot()
 
     def is_written(self, game_id: str) -> bool:
@@ -39,7 +40,7 @@ class GameAccess:
         Look at the scope's `cancelled_caught` behind the block to learn of the writer.
         """
         key = fold_id(game_id)
-        if key in self._writers:
+        if self._closed or key in self._writers:
             raise GameBusy(game_id)
         scope = trio.CancelScope()
         self._readers.setdefault(key, set()).add(scope)
@@ -57,7 +58,7 @@ class GameAccess:
     async def writing(self, game_id: str) -> AsyncIterator[None]:
         """Change the game inside the block. Raises `GameBusy` if somebody else does."""
         key = fold_id(game_id)
-        if key in self._writers:
+        if self._closed or key in self._writers:
             raise GameBusy(game_id)
         self._writers.add(key)
         try:
@@ -68,3 +69,22 @@ class GameAccess:
             yield
         finally:
             self._writers.remove(key)
+
+    @asynccontextmanager
+    async def writing_all(self) -> AsyncIterator[None]:
+        """Nobody reads or changes any game inside the block: the whole library is being changed.
+
+        Raises `GameBusy` if a game is being changed; readers are cancelled and waited for.
+        """
+        if self._closed or self._writers:
+            raise GameBusy("the library")
+        self._closed = True
+        try:
+            for readers in self._readers.values():
+                for scope in readers:
+                    scope.cancel()
+            while self._readers:
+                await self._gone.park()
+            yield
+        finally:
+            self._closed = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import attrs
@@ -76,6 +76,20 @@ class Downloads:
         self._nursery = nursery
         self._rules = rules
         self._running: dict[str, Operation] = {}
+        self._held_back = False
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """No download begins inside the block. Raises `LanspreadError` (busy) while one runs."""
+        if self._running or self._held_back:
+            raise LanspreadError(
+                Code.BUSY, "something is being done with a game", "wait for it, or cancel it"
+            )
+        self._held_back = True
+        try:
+            yield
+        finally:
+            self._held_back = False
 
     def get(self, game_id: str) -> Operation | None:
         """The operation on a game, if one is active."""
@@ -93,6 +107,10 @@ class Downloads:
         running = self.get(game_id)
         if running is not None:
             return running.id
+        if self._held_back:
+            raise LanspreadError(
+                Code.BUSY, "the games folder is being changed", "try again in a moment"
+            )
         if not self._rules.allows(game_id):
             raise LanspreadError(
                 Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"

@@ -1,0 +1,149 @@
+"""Changing the games folder while the peer runs.
+
+In this order: nothing may be changing a game; the new folder is locked; outgoing transfers end;
+the library moves (the old games are withdrawn, the new ones found); the old folder's lock is
+released; the setting is kept for the next start. What fails before the library moved leaves all as
+it was.
+Source: ARCHITECTURE.md, "Changing the games folder".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from lanspread.errors import Code, LanspreadError, StartError
+from lanspread.fs.library import Library
+from lanspread.fs.locks import is_whole_path, same_folder
+from lanspread.fs.paths import shown
+from lanspread.fs.settings_file import save_setting
+from lanspread.fs.state import State
+from lanspread.seams import Threads
+from lanspread.transfer.access import GameAccess, GameBusy
+from lanspread.transfer.downloads import Downloads
+
+_REMEDY = "give a folder that exists, can be read and is not used by another lanspread"
+
+
+@attrs.define(eq=False)
+class _Change:
+    """A change under way, and what came of it."""
+
+    path: str
+    done: trio.Event = attrs.field(factory=trio.Event)
+    error: LanspreadError | None = None
+
+
+class GamesDir:
+    """The games folder as a setting. Made by `open_games_dir`."""
+
+    def __init__(
+        self,
+        state: State,
+        library: Library,
+        downloads: Downloads,
+        access: GameAccess,
+        threads: Threads,
+        nursery: trio.Nursery,
+        *,
+        settle: Callable[[], Awaitable[None]],
+        on_warning: Callable[[str, str, str], None],
+    ) -> None:
+        self._state = state
+        self._library = library
+        self._downloads = downloads
+        self._access = access
+        self._threads = threads
+        self._nursery = nursery
+        self._settle = settle
+        self._on_warning = on_warning
+
+    async def change(self, path: str) -> None:
+        """Have the games of the folder `path` instead; peers and front-ends know when this returns.
+
+        Raises `LanspreadError`: `busy` while an operation is active, `not_found`, `in_use`,
+        `io_error`; the old folder is used on. Cancelled, the change goes on by itself.
+        """
+        change = _Change(path)
+        self._nursery.start_soon(self._run, change)
+        await change.done.wait()
+        if change.error is not None:
+            raise change.error
+
+    async def _run(self, change: _Change) -> None:
+        try:
+            await self._change(change.path)
+        except LanspreadError as error:
+            change.error = error
+        finally:
+            change.done.set()
+
+    async def _change(self, path: str) -> None:
+        if not is_whole_path(path):
+            raise LanspreadError(
+                Code.NOT_FOUND, f"{shown(path)} is not an absolute path", "give the whole path"
+            )
+        with self._downloads.held_back():
+            if await self._threads.run(same_folder, path, self._library.games_dir):
+                return
+            await self._take(path)
+            before = self._library.games_dir
+            try:
+                async with self._access.writing_all():
+                    await self._library.move_to(path)
+            except GameBusy:
+                raise LanspreadError(
+                    Code.BUSY, "a game is being changed", "try again in a moment"
+                ) from None
+            except (StartError, OSError) as error:
+                raise LanspreadError(Code.IO_ERROR, str(error), _REMEDY) from None
+            finally:
+                self._state.leave_games(newest=self._library.games_dir == before)
+        await self._settle()
+        await self._keep(path)
+
+    async def _take(self, path: str) -> None:
+        try:
+            await self._threads.run(self._state.take_games, path)
+        except StartError as error:
+            code = Code.NOT_FOUND if error.usage else Code.IN_USE
+            raise LanspreadError(code, str(error), _REMEDY) from None
+
+    async def _keep(self, path: str) -> None:
+        try:
+            await self._threads.run(save_setting, self._state.path, "games", path)
+        except (OSError, ValueError) as error:
+            self._on_warning(
+                "setting_not_kept",
+                f"the games folder is changed until the next start only: {error}",
+                "repair lanspread.toml in the state folder, or make the folder writable",
+            )
+
+
+@asynccontextmanager
+async def open_games_dir(
+    state: State,
+    library: Library,
+    downloads: Downloads,
+    access: GameAccess,
+    threads: Threads,
+    *,
+    settle: Callable[[], Awaitable[None]],
+    on_warning: Callable[[str, str, str], None],
+) -> AsyncIterator[GamesDir]:
+    """The setting, until the block is left; a change under way is cancelled then."""
+    async with trio.open_nursery() as nursery:
+        yield GamesDir(
+            state,
+            library,
+            downloads,
+            access,
+            threads,
+            nursery,
+            settle=settle,
+            on_warning=on_warning,
+        )
+        nursery.cancel_scope.cancel()
