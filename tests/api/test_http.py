@@ -69,7 +69,8 @@ async def test_schema_describes_methods_and_events() -> None:
     schema = json.loads(body)
     assert set(schema["x-methods"]) == {
         "subscribe", "status", "games.list", "game.get", "game.download", "game.cancel",
-        "peers.list", "peers.connect", "shutdown",
+        "peers.list", "peers.connect", "settings.set_games_dir",
+        "shutdown",
     }  # fmt: skip
     assert "download.progress" in schema["x-events"]
     assert "warning" in schema["x-events"]
