@@ -41,6 +41,7 @@ from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
 from lanspread.seams import Address, Advertisement, DiscoverySession, Seams
 from lanspread.sync import messages as m
+from lanspread.sync.announcer import Announcer
 from lanspread.sync.dialer import Dialer, follow_discovery, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
@@ -99,10 +100,12 @@ class Peer:
         self._publisher = Publisher(
             self.peer_id,
             PublishedLibrary.empty(state.epoch, state.rev),
+            saved_digest=state.digest,
             summaries=self._summaries,
             save=self._save_revision,
             publish=self.events.publish,
         )
+        self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
 
     # -- what front-ends ask ----------------------------------------------------------------------
 
@@ -240,8 +243,8 @@ class Peer:
     def _is_busy(self, game_id: str) -> bool:
         return self.downloads.get(game_id) is not None or self._access.is_written(game_id)
 
-    async def _save_revision(self, epoch: bytes, rev: int) -> None:
-        await self._seams.threads.run(self._state.save_revision, epoch, rev)
+    async def _save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
+        await self._seams.threads.run(self._state.save_revision, epoch, rev, digest)
 
     def _view(self, record: PeerRecord) -> PeerView:
         session = self.sessions.get(record.peer_id)
@@ -262,9 +265,6 @@ class Peer:
             features={"version": __version__},
             name=self.name,
         )
-
-    def _summary(self) -> m.LibrarySummary:
-        return self._publisher.current.summary(self.peer_id)
 
     def _advertisement(self) -> Advertisement:
         return Advertisement(
@@ -293,7 +293,7 @@ class Peer:
                 self._identity,
                 self.directory,
                 make_body=self._body,
-                make_summary=self._summary,
+                announcer=self._announcer,
                 requests=self._server().handlers(),
                 publish=self.events.publish,
                 view=self._view,
@@ -301,7 +301,7 @@ class Peer:
         )
         await self._open_downloads(stack)
         await self._publisher.refresh()
-        self._publisher.announce_by(self._announce)
+        self._publisher.announce_by(self._announcer.announce)
         nursery = await stack.enter_async_context(_cancelled_nursery())
         nursery.start_soon(self._publisher.run)
         self.dialer = await stack.enter_async_context(
@@ -351,8 +351,8 @@ class Peer:
 
     def _server(self) -> Server:
         return Server(
-            self.peer_id,
             self.library,
+            self._announcer,
             lambda: self._publisher.current,
             self._access,
             self._seams.threads,
@@ -399,9 +399,6 @@ class Peer:
                 await discovery.update(self._advertisement())
             else:
                 await changed.wait()
-
-    def _announce(self) -> None:
-        self.sessions.announce()
 
 
 @asynccontextmanager

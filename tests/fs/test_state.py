@@ -44,7 +44,7 @@ def reopened(path: Path, games: str, **options: bool) -> State:
 def test_everything_is_kept(path: Path, games: str) -> None:
     first = open_state(str(path), games)
     assert (first.rev, len(first.epoch)) == (0, 16)
-    first.save_revision(first.epoch, 7)
+    first.save_revision(first.epoch, 7, bytes(32))
     first.close()
     second = reopened(path, games)
     assert second.identity.peer_id == first.identity.peer_id
@@ -207,7 +207,7 @@ def test_a_full_disk_keeps_the_old_file(
     path: Path, games: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = open_state(str(path), games)
-    state.save_revision(state.epoch, 3)
+    state.save_revision(state.epoch, 3, bytes(32))
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -215,13 +215,13 @@ def test_a_full_disk_keeps_the_old_file(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            state.save_revision(state.epoch, 4)
+            state.save_revision(state.epoch, 4, bytes(32))
     assert state.rev == 3
     state.close()
     assert reopened(path, games).rev == 3
     # A scratch file that was left behind is in nobody's way.
     (path / "library.json.tmp").write_bytes(b"old")
     state = open_state(str(path), games)
-    state.save_revision(state.epoch, 5)
+    state.save_revision(state.epoch, 5, bytes(32))
     state.close()
     assert reopened(path, games).rev == 5

@@ -12,35 +12,15 @@ import trio
 from trio.testing import MockClock
 
 from lanspread import limits
-from lanspread.model import Availability, GameSummary
 from lanspread.sync import messages as m
-from lanspread.sync.directory import Position, RemoteLibrary
 from lanspread.sync.errors import PeerMisbehaved, RequestRefused
-from lanspread.sync.library import Follower, PublishedLibrary, fetch_library
+from lanspread.sync.fetching import fetch_library
+from lanspread.sync.follower import Follower
+from lanspread.sync.library import PublishedLibrary
+from lanspread.sync.remote import Draft, Position, RemoteLibrary, decode_game
 from lanspread.sync.session import Session
-
-PEER = "22222222-2222-8222-8222-222222222222"
-EPOCH = b"e" * 16
-
-
-def summary(id: str, size: int = 1) -> GameSummary:
-    return GameSummary(
-        id=id,
-        name=id,
-        eti_version="1.0",
-        size=size,
-        downloaded=True,
-        installed=False,
-        manifest_hash=bytes(32),
-        content_hash=None,
-        availability=Availability.READY,
-    )
-
-
-def library(rev: int, *ids: str) -> PublishedLibrary:
-    """A library at `rev`."""
-    made, _ = PublishedLibrary.empty(EPOCH, rev - 1).refresh(summary(id) for id in ids)
-    return made
+from lanspread.sync.view import Apply, Budget
+from tests.sync.support import EPOCH, PEER, library
 
 
 class Owner:
@@ -53,20 +33,32 @@ class Owner:
 
     def __init__(self, current: PublishedLibrary) -> None:
         self.current = current
-        self.pages: Callable[[], Iterator[m.Page]] = lambda: self.current.snapshot_pages(PEER)
+        self.pages: Callable[[], Iterator[m.Message]] = self._pages
         self.silent = False
         self.asked = 0
+        self.since: m.LibraryPosition | None = None
         self.pages_asked = 0
         self.closed = ""
 
     @asynccontextmanager
     async def request(self, message: m.Message, **kind: Any) -> AsyncIterator[Owner]:
-        assert message == m.GetLibrary(since=None)
+        assert isinstance(message, m.GetLibrary)
+        self.since = message.since
         self.asked += 1
         self._answers = self.pages()
         yield self
 
-    async def answer(self, kind: type[m.Page]) -> m.Page:
+    def _pages(self) -> Iterator[m.Message]:
+        if self.since is not None and self.since.epoch == self.current.epoch:
+            delta = self.current.delta_since(PEER, self.since.rev)
+            if delta is not None:
+                return iter([delta])
+        return self.current.snapshot_pages(PEER)
+
+    async def answer(self, kind: type[m.Message]) -> m.Message:
+        return await self.answer_of(kind)
+
+    async def answer_of(self, *kinds: type[m.Message]) -> m.Message:
         await trio.sleep(0.01)
         if self.silent:
             await trio.sleep_forever()
@@ -86,12 +78,30 @@ class Owner:
         return cast(Session, self)
 
 
+def view_of(published: PublishedLibrary) -> RemoteLibrary:
+    """The view of one that has fetched the library."""
+    draft = Draft()
+    for encoded in published.encoded.values():
+        draft.add(decode_game(encoded))
+    return draft.finish(published.position)
+
+
 @asynccontextmanager
 async def following(
-    owner: Owner, view: Position | None = None
+    owner: Owner, before: PublishedLibrary | None = None
 ) -> AsyncIterator[tuple[Follower, list[RemoteLibrary]]]:
+    """A follower, and the views that it applied; an earlier session left the view `before`."""
+    held = [view_of(before)] if before is not None else []
+    known = len(held)
     applied: list[RemoteLibrary] = []
-    follower = Follower(owner.as_session(), view, applied.append)
+
+    def apply(found: Apply) -> None:
+        held.append(found.library)
+        applied[:] = held[known:]
+
+    follower = Follower(
+        owner.as_session(), lambda: held[-1] if held else None, apply, Budget(limits.MIB)
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)
         yield follower, applied
@@ -100,7 +110,7 @@ async def following(
 
 async def test_what_the_view_holds_is_not_asked_for(autojump_clock: MockClock) -> None:
     owner = Owner(library(7, "quake"))
-    async with following(owner, owner.current.position) as (follower, _):
+    async with following(owner, owner.current) as (follower, _):
         follower.announce(attrs.evolve(owner.current.position, rev=9))
         await trio.sleep(10)
     assert owner.asked == 0
@@ -110,7 +120,7 @@ async def test_a_restored_owner_goes_on_from_a_lower_revision(autojump_clock: Mo
     """What an earlier session brought does not make this one's announcements late."""
     before, now = library(50, "quake", "doom"), library(12, "quake", "hexen")
     owner = Owner(now)
-    async with following(owner, before.position) as (follower, applied):
+    async with following(owner, before) as (follower, applied):
         follower.announce(now.position)
         await trio.sleep(1)
         owner.current = library(13, "hexen")
@@ -155,24 +165,24 @@ async def test_silence_before_the_second_page_counts_by_itself(
     """The patience is with each page: a long answer may take long."""
     monkeypatch.setattr(limits, "PAGE_BYTES", 1)
     owner = Owner(library(5, *(f"game {number}" for number in range(10))))
-    slow = owner.answer
+    slow = owner.answer_of
 
-    async def answer(kind: type[m.Page]) -> m.Page:
+    async def answer_of(*kinds: type[m.Message]) -> m.Message:
         await trio.sleep(limits.REQUEST_SILENCE_S - 1)
         owner.silent = owner.pages_asked == most
-        return await slow(kind)
+        return await slow(*kinds)
 
-    monkeypatch.setattr(owner, "answer", answer)
+    monkeypatch.setattr(owner, "answer_of", answer_of)
     most = 100
     found = await fetch_library(owner.as_session())
-    assert found is not None
+    assert isinstance(found, RemoteLibrary)
     assert len(found.games) == 10
     owner.pages_asked, most = 0, 4
     with trio.fail_after(6 * limits.REQUEST_SILENCE_S):
         assert await fetch_library(owner.as_session()) is None
 
 
-def refused() -> Iterator[m.Page]:
+def refused() -> Iterator[m.Message]:
     raise RequestRefused(m.ERROR_BUSY, "")
 
 
@@ -229,7 +239,7 @@ async def test_an_honest_owner_that_changes_all_the_time_is_followed_closely(
 # -- answers that contradict themselves -----------------------------------------------------------
 
 
-def endless(owner: Owner, count: int) -> Iterator[m.Page]:
+def endless(owner: Owner, count: int) -> Iterator[m.Message]:
     """Pages of one new game each, of a library that says to have `count`."""
     number = 0
     while True:
@@ -273,40 +283,18 @@ async def test_others_have_their_turn_while_a_page_is_decoded(autojump_clock: Mo
 
     async with trio.open_nursery() as nursery:
         # The answer takes no virtual time here, so that turns are counted and not waited for.
-        owner.answer = _at_once(owner)  # type: ignore[method-assign]
+        owner.answer_of = _at_once(owner)  # type: ignore[method-assign]
         nursery.start_soon(others)
         found = await fetch_library(owner.as_session())
         nursery.cancel_scope.cancel()
-    assert found is not None
+    assert isinstance(found, RemoteLibrary)
     assert len(found.games) == 3_000
     assert turns > 3_000 / 300
 
 
 def _at_once(owner: Owner) -> Any:
-    async def answer(kind: type[m.Page]) -> m.Page:
+    async def answer_of(*kinds: type[m.Message]) -> m.Message:
         await trio.lowlevel.checkpoint()
         return next(owner._answers)
 
-    return answer
-
-
-# -- our own library in pages ---------------------------------------------------------------------
-
-
-def test_pages_hold_everything_once_and_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PAGE_BYTES", 1_000)
-    ours = library(5, *(f"game {number}" for number in range(100)))
-    pages = [cast(m.LibrarySnapshot, page) for page in ours.snapshot_pages(PEER)]
-    assert [page.page for page in pages] == list(range(len(pages)))
-    assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
-    assert [data for page in pages for data in page.games] == list(ours.encoded.values())
-    assert all(sum(map(len, page.games)) <= 1_000 for page in pages)
-    assert all(page.game_count == 100 for page in pages)
-
-
-def test_an_empty_library_is_one_page() -> None:
-    (page,) = PublishedLibrary.empty(EPOCH, 0).snapshot_pages(PEER)
-    assert isinstance(page, m.LibrarySnapshot)
-    assert (page.more, page.games, page.game_count) == (False, (), 0)
-    (page,) = PublishedLibrary.empty(EPOCH, 0).offer_pages()
-    assert not page.more
+    return answer_of
