@@ -53,6 +53,7 @@ from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
 from lanspread.transfer.downloads import DownloadRules, Downloads, open_downloads
+from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.variants import Offer, choose, group
@@ -95,6 +96,7 @@ class Peer:
         self.shutdown_requested = trio.Event()
         self._advertised: tuple[Address, ...] = ()
         self._access = GameAccess()
+        self._manifests = KnownManifests()
         self._up = RateLimit(config.max_up)
         self._down = RateLimit(config.max_down)
         self._publisher = Publisher(
@@ -202,7 +204,9 @@ class Peer:
         if local is not None and view.local_version == view.eti_version:
             files = local.manifest.files
         elif chosen is not None:
-            files = await remote_files(view.id, chosen, self.sessions.get, self._seams.threads)
+            files = await remote_files(
+                view.id, chosen, self.sessions.get, self._seams.threads, self._manifests
+            )
         self.events.publish(
             GameFiles(
                 id=view.id,
@@ -366,6 +370,7 @@ class Peer:
             sessions=self.sessions,
             threads=self._seams.threads,
             down=self._down,
+            manifests=self._manifests,
             publish=self.events.publish,
             offers=self._offers,
         )
