@@ -17,10 +17,10 @@ from lanspread.sync.errors import PeerMisbehaved, RequestRefused
 from lanspread.sync.fetching import fetch_library
 from lanspread.sync.follower import Follower
 from lanspread.sync.library import PublishedLibrary
-from lanspread.sync.remote import Draft, Position, RemoteLibrary, decode_game
+from lanspread.sync.remote import Position, RemoteLibrary
 from lanspread.sync.session import Session
 from lanspread.sync.view import Apply, Budget
-from tests.sync.support import EPOCH, PEER, library
+from tests.sync.support import EPOCH, PEER, library, remote
 
 
 class Owner:
@@ -78,20 +78,12 @@ class Owner:
         return cast(Session, self)
 
 
-def view_of(published: PublishedLibrary) -> RemoteLibrary:
-    """The view of one that has fetched the library."""
-    draft = Draft()
-    for encoded in published.encoded.values():
-        draft.add(decode_game(encoded))
-    return draft.finish(published.position)
-
-
 @asynccontextmanager
 async def following(
     owner: Owner, before: PublishedLibrary | None = None
 ) -> AsyncIterator[tuple[Follower, list[RemoteLibrary]]]:
     """A follower, and the views that it applied; an earlier session left the view `before`."""
-    held = [view_of(before)] if before is not None else []
+    held = [remote(before)] if before is not None else []
     known = len(held)
     applied: list[RemoteLibrary] = []
 
