@@ -11,8 +11,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+import lanspread.sync.follower
 from lanspread import limits
 from lanspread.sync import messages as m
+from lanspread.sync.delta import Change
 from lanspread.sync.errors import PeerMisbehaved, RequestRefused
 from lanspread.sync.fetching import fetch_library
 from lanspread.sync.follower import Follower
@@ -20,7 +22,7 @@ from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.remote import Position, RemoteLibrary
 from lanspread.sync.session import Session
 from lanspread.sync.view import Apply, Budget
-from tests.sync.support import EPOCH, PEER, library, remote
+from tests.sync.support import EPOCH, PEER, decoded, library, remote, summary
 
 
 class Owner:
@@ -46,7 +48,11 @@ class Owner:
         self.since = message.since
         self.asked += 1
         self._answers = self.pages()
-        yield self
+        try:
+            yield self
+        except PeerMisbehaved as error:
+            self.close(m.CLOSE_PROTOCOL_ERROR, str(error))
+            raise
 
     def _pages(self) -> Iterator[m.Message]:
         if self.since is not None and self.since.epoch == self.current.epoch:
@@ -63,7 +69,10 @@ class Owner:
         if self.silent:
             await trio.sleep_forever()
         self.pages_asked += 1
-        return next(self._answers)
+        found = next(self._answers)
+        if not isinstance(found, kinds):
+            raise PeerMisbehaved(f"answered with {type(found).__name__}")
+        return found
 
     async def ask_page(self, page: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -226,6 +235,137 @@ async def test_an_honest_owner_that_changes_all_the_time_is_followed_closely(
         await trio.sleep(1)
         assert len(applied) > 5
         assert applied[-1].position == owner.current.position
+
+
+# -- deltas ---------------------------------------------------------------------------------------
+
+
+def renamed(owner: Owner, *ids: str) -> m.LibraryDelta:
+    """Have the owner's library hold these games; what it announces then."""
+    before = owner.current
+    owner.current, _ = before.refresh(map(summary, ids))
+    found = owner.current.delta_since(PEER, before.rev)
+    assert found is not None
+    return found
+
+
+async def test_the_first_delta_after_a_quiet_time_is_applied_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    owner = Owner(library(5, *(f"game {number}" for number in range(1_000))))
+    async with following(owner, owner.current) as (follower, applied):
+        for step in range(3):
+            await trio.sleep(5)
+            follower.delta(renamed(owner, f"new {step}"))
+            began = trio.current_time()
+            while len(applied) <= step:
+                await trio.lowlevel.checkpoint()
+                assert trio.current_time() == began
+        assert applied[-1].position == owner.current.position
+    assert owner.asked == 0
+
+
+async def test_a_flood_of_deltas_is_judged_in_batches(autojump_clock: MockClock) -> None:
+    """One a millisecond costs ten digests a second at most, and none is missed in the end."""
+    owner = Owner(library(5, *(f"game {number}" for number in range(100))))
+    async with following(owner, owner.current) as (follower, applied):
+        for step in range(2_000):
+            follower.delta(renamed(owner, f"new {step}"))
+            await trio.sleep(0.001)
+        assert 10 <= len(applied) <= 21
+        await trio.sleep(1)
+        assert applied[-1].position == owner.current.position
+        # 64 of a hundred are held: where the chain breaks, what changed is asked for.
+        assert owner.asked <= 21
+
+
+async def test_what_a_delta_costs_is_rested_from(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deltas that never fit, as large as they may be: ten times what they cost is slept."""
+    owner = Owner(library(5))
+    large = renamed(owner, *(f"game {number}" for number in range(3_000)))
+    change, times = decoded(attrs.evolve(large, library_digest=bytes(32))), 0
+
+    async def decode(delta: m.LibraryDelta) -> Change:
+        nonlocal times
+        times += 1
+        return change
+
+    monkeypatch.setattr(lanspread.sync.follower, "decode_delta", decode)
+    async with following(owner, library(5)) as (follower, applied):
+        for _ in range(3_000):
+            # Each leads on from the view, none to its digest; then nothing is said to have changed.
+            follower.delta(large)
+            follower.announce(library(5).position)
+            await trio.sleep(0.01)
+        assert not applied
+    # Of 3,000 games each: 1.5 s of rest, over 30 s.
+    assert 19 <= times <= 21
+    assert owner.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda d: attrs.evolve(d, added=d.added * 2), "a delta that names a game twice"),
+        (lambda d: attrs.evolve(d, updated=d.added), "a delta that names a game twice"),
+        (lambda d: attrs.evolve(d, removed=("doom",)), "a delta that names a game twice"),
+        (lambda d: attrs.evolve(d, added=(b"\x80",)), "expected a map"),
+        (lambda d: attrs.evolve(d, added=(bytes(4_097),)), "a summary that is too large"),
+    ],
+)
+async def test_a_delta_that_no_library_can_have_led_to(
+    autojump_clock: MockClock,
+    change: Callable[[m.LibraryDelta], m.LibraryDelta],
+    why: str,
+) -> None:
+    owner = Owner(library(5, "quake"))
+    follower = Follower(
+        owner.as_session(), lambda: remote(library(5, "quake")), lambda _: None, Budget(limits.MIB)
+    )
+    follower.delta(change(renamed(owner, "quake", "doom")))
+    with pytest.raises(PeerMisbehaved, match=why):
+        await follower.run()
+    assert why in owner.closed
+
+
+@pytest.mark.parametrize(
+    "fields", [{"from_rev": 4}, {"library_epoch": b"x" * 16}, {"to_rev": 4}, {"to_rev": 5}]
+)
+async def test_an_answer_from_another_position(
+    autojump_clock: MockClock, fields: dict[str, Any]
+) -> None:
+    owner = Owner(library(5, "quake"))
+    since = owner.current.position
+    answer = attrs.evolve(renamed(owner, "quake", "doom"), **fields)
+    owner.pages = lambda: iter([answer])
+    with pytest.raises(PeerMisbehaved, match="a delta"):
+        await fetch_library(owner.as_session(), since)
+    assert owner.closed
+
+
+async def test_a_delta_to_who_asked_for_everything(autojump_clock: MockClock) -> None:
+    owner = Owner(library(5, "quake"))
+    answer = renamed(owner, "doom")
+    owner.pages = lambda: iter([answer])
+    with pytest.raises(PeerMisbehaved, match="answered with LibraryDelta"):
+        await fetch_library(owner.as_session())
+
+
+async def test_an_answer_that_does_not_fit_is_followed_by_everything(
+    autojump_clock: MockClock,
+) -> None:
+    """The regrown state: the same revision here and there, with other content."""
+    owner = Owner(library(5, "doom"))
+    async with following(owner, library(5, "quake")) as (follower, applied):
+        renamed(owner, "doom", "hexen")
+        follower.announce(owner.current.position)
+        await trio.sleep(1)
+        assert owner.asked == 2
+        assert owner.since is None
+        assert [found.position for found in applied] == [owner.current.position]
+        assert set(applied[-1].games) == {"doom", "hexen"}
 
 
 # -- answers that contradict themselves -----------------------------------------------------------

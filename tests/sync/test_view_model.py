@@ -262,7 +262,7 @@ def remote_digest(library: RemoteLibrary) -> bytes:
 
 TestChannel = Channel.TestCase
 TestChannel.settings = settings(
-    max_examples=60,
+    max_examples=200,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
