@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +101,25 @@ def test_a_damaged_identity_is_never_replaced(
         assert second.identity.peer_id != first.identity.peer_id
 
 
+@pytest.mark.parametrize("digest", [None, "", "zz", 5, "00" * 31, "AB" * 32, "00" * 33])
+def test_a_digest_that_is_not_there_is_only_not_known(
+    path: Path, games: str, digest: object
+) -> None:
+    """Epoch and revision stay: the next revision is another one, and nothing is lost."""
+    state = reopened(path, games)
+    assert state.digest is None
+    state.save_revision(state.epoch, 7, b"d" * 32)
+    again = reopened(path, games)
+    assert (again.epoch, again.rev, again.digest) == (state.epoch, 7, b"d" * 32)
+    value = {"epoch": state.epoch.hex(), "rev": 7, "digest": digest}
+    if digest is None:
+        del value["digest"]
+    (path / "library.json").write_text(json.dumps(value))
+    again = reopened(path, games)
+    assert (again.epoch, again.rev, again.digest) == (state.epoch, 7, None)
+    assert not again.warnings
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -110,6 +130,7 @@ def test_a_damaged_identity_is_never_replaced(
         b'{"epoch": 5, "rev": 1}',
         b'{"epoch": "' + b"0" * 32 + b'", "rev": -1}',
         b'{"epoch": "' + b"0" * 32 + b'", "rev": 1.5}',
+        b'{"epoch": "' + b"0" * 32 + b'", "rev": 9007199254740993}',
         b"[" * 100_000,
     ],
 )
