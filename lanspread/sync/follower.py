@@ -69,6 +69,8 @@ class Follower:
                     self._news = trio.Event()
                 case Apply() as adopted:
                     self._apply(adopted)
+                    # Whoever waits for news of peers is woken by this, too.
+                    await self._rest(limits.LIBRARY_DEBOUNCE_S)
                 case Judge() as judge:
                     await self._judge(judge)
                 case Fetch() as fetch:

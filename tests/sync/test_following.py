@@ -279,6 +279,20 @@ async def test_a_flood_of_deltas_is_judged_in_batches(autojump_clock: MockClock)
         assert owner.asked <= 21
 
 
+async def test_positions_of_the_same_content_are_taken_over_ten_times_a_second(
+    autojump_clock: MockClock,
+) -> None:
+    owner = Owner(library(5, "quake"))
+    async with following(owner, owner.current) as (follower, applied):
+        for rev in range(6, 2_006):
+            follower.announce(attrs.evolve(owner.current.position, rev=rev))
+            await trio.sleep(0.001)
+        assert 10 <= len(applied) <= 21
+        await trio.sleep(1)
+        assert applied[-1].position.rev == 2_005
+    assert owner.asked == 0
+
+
 async def test_what_a_delta_costs_is_rested_from(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
