@@ -50,6 +50,14 @@ FALLBACK_SCAN_S: Final = 300.0
 # File systems with coarse timestamps: what changed within this time is looked at once more.
 SETTLE_S: Final = 3.0
 LIBRARY_DEBOUNCE_S: Final = 0.1
+# Of how many changed games we remember in which revision they changed.
+MAX_HISTORY_IDS: Final = 20_000
+# Deltas that wait to be judged: of one peer (one of any size always may), and of all.
+MAX_HELD_DELTAS: Final = 64
+MAX_HELD_DELTA_BYTES: Final = 2 * MIB
+MAX_HELD_DELTA_BYTES_OF_ALL: Final = 32 * MIB
+# Verified manifests that are kept so that they need not be fetched again.
+MAX_CACHED_MANIFEST_BYTES: Final = 32 * MIB
 
 # -- transfer -------------------------------------------------------------------------------------
 MAX_CHUNK_BYTES: Final = 8 * MIB

@@ -42,6 +42,7 @@ from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
 from lanspread.seams import Address, Advertisement, DiscoverySession, Seams
 from lanspread.sync import messages as m
+from lanspread.sync.announcer import Announcer
 from lanspread.sync.dialer import Dialer, follow_discovery, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
@@ -54,6 +55,7 @@ from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
 from lanspread.transfer.downloads import DownloadRules, Downloads, open_downloads
 from lanspread.transfer.games_dir import GamesDir, open_games_dir
+from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.variants import Offer, choose, group
@@ -97,15 +99,18 @@ class Peer:
         self.shutdown_requested = trio.Event()
         self._advertised: tuple[Address, ...] = ()
         self._access = GameAccess()
+        self._manifests = KnownManifests()
         self._up = RateLimit(config.max_up)
         self._down = RateLimit(config.max_down)
         self._publisher = Publisher(
             self.peer_id,
             PublishedLibrary.empty(state.epoch, state.rev),
+            saved_digest=state.digest,
             summaries=self._summaries,
             save=self._save_revision,
             publish=self.events.publish,
         )
+        self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
 
     # -- what front-ends ask ----------------------------------------------------------------------
 
@@ -210,7 +215,9 @@ class Peer:
         if local is not None and view.local_version == view.eti_version:
             files = local.manifest.files
         elif chosen is not None:
-            files = await remote_files(view.id, chosen, self.sessions.get, self._seams.threads)
+            files = await remote_files(
+                view.id, chosen, self.sessions.get, self._seams.threads, self._manifests
+            )
         self.events.publish(
             GameFiles(
                 id=view.id,
@@ -251,8 +258,8 @@ class Peer:
     def _is_busy(self, game_id: str) -> bool:
         return self.downloads.get(game_id) is not None or self._access.is_written(game_id)
 
-    async def _save_revision(self, epoch: bytes, rev: int) -> None:
-        await self._seams.threads.run(self._state.save_revision, epoch, rev)
+    async def _save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
+        await self._seams.threads.run(self._state.save_revision, epoch, rev, digest)
 
     def _view(self, record: PeerRecord) -> PeerView:
         session = self.sessions.get(record.peer_id)
@@ -273,9 +280,6 @@ class Peer:
             features={"version": __version__},
             name=self.name,
         )
-
-    def _summary(self) -> m.LibrarySummary:
-        return self._publisher.current.summary(self.peer_id)
 
     def _advertisement(self) -> Advertisement:
         return Advertisement(
@@ -304,7 +308,7 @@ class Peer:
                 self._identity,
                 self.directory,
                 make_body=self._body,
-                make_summary=self._summary,
+                announcer=self._announcer,
                 requests=self._server().handlers(),
                 publish=self.events.publish,
                 view=self._view,
@@ -323,7 +327,7 @@ class Peer:
             )
         )
         await self._publisher.refresh()
-        self._publisher.announce_by(self._announce)
+        self._publisher.announce_by(self._announcer.announce)
         nursery = await stack.enter_async_context(_cancelled_nursery())
         nursery.start_soon(self._publisher.run)
         self.dialer = await stack.enter_async_context(
@@ -374,8 +378,8 @@ class Peer:
 
     def _server(self) -> Server:
         return Server(
-            self.peer_id,
             self.library,
+            self._announcer,
             lambda: self._publisher.current,
             self._access,
             self._seams.threads,
@@ -389,6 +393,7 @@ class Peer:
             sessions=self.sessions,
             threads=self._seams.threads,
             down=self._down,
+            manifests=self._manifests,
             publish=self.events.publish,
             offers=self._offers,
         )
@@ -422,9 +427,6 @@ class Peer:
                 await discovery.update(self._advertisement())
             else:
                 await changed.wait()
-
-    def _announce(self) -> None:
-        self.sessions.announce()
 
 
 @asynccontextmanager

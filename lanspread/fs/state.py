@@ -35,7 +35,9 @@ LOCK_FILE: Final = "lock"
 EPOCH_BYTES: Final = 16
 
 _MAX_BYTES: Final = limits.MIB
-_MAX_REV: Final = 2**63 - 1
+# What a message can carry, with room for the changes of a long life.
+_MAX_REV: Final = 2**52
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{32,128}")
 _NEW_IDENTITY: Final = "start with `lanspread run --new-identity` to make a new one"
 
@@ -43,7 +45,8 @@ _NEW_IDENTITY: Final = "start with `lanspread run --new-identity` to make a new 
 class State:
     """An open state folder, and the games folder's lock: no other peer has either.
 
-    Made by `open_state`. `warnings` is what was repaired while it was opened.
+    Made by `open_state`. `digest` is that of the library at `rev`, None if it is not known;
+    `warnings` is what was repaired while it was opened.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class State:
         identity: Identity,
         epoch: bytes,
         rev: int,
+        digest: bytes | None,
         token: str,
         warnings: tuple[ScanWarning, ...],
         lock: Lock,
@@ -62,16 +66,17 @@ class State:
         self.identity = identity
         self.epoch = epoch
         self.rev = rev
+        self.digest = digest
         self.token = token
         self.warnings = warnings
         self._lock = lock
         self._games_locks = [games_lock]
 
-    def save_revision(self, epoch: bytes, rev: int) -> None:
-        """Keep epoch and revision; on the disk when this returns. Raises `OSError`."""
-        data = json.dumps({"epoch": epoch.hex(), "rev": rev}).encode()
-        replace_file(os.path.join(self.path, LIBRARY_FILE), data)
-        self.epoch, self.rev = epoch, rev
+    def save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
+        """Keep where the library stands; on the disk when this returns. Raises `OSError`."""
+        value = {"epoch": epoch.hex(), "rev": rev, "digest": digest.hex()}
+        replace_file(os.path.join(self.path, LIBRARY_FILE), json.dumps(value).encode())
+        self.epoch, self.rev, self.digest = epoch, rev, digest
 
     def write_api_json(self, api_url: str, instance: str) -> None:
         """Say where this peer's API is, until `close`. Raises `OSError`."""
@@ -158,12 +163,13 @@ def _open_locked(
 ) -> State:
     warnings: list[ScanWarning] = []
     identity = _identity(path, make_identity)
-    epoch, rev = _revision(path, warnings)
+    epoch, rev, digest = _revision(path, warnings)
     state = State(
         path,
         identity=identity,
         epoch=epoch,
         rev=rev,
+        digest=digest,
         token=_token(path, make_token, warnings),
         warnings=tuple(warnings),
         lock=lock,
@@ -253,14 +259,15 @@ def _keep_private(path: str) -> None:
         os.chmod(path, 0o600)
 
 
-def _revision(path: str, warnings: list[ScanWarning]) -> tuple[bytes, int]:
+def _revision(path: str, warnings: list[ScanWarning]) -> tuple[bytes, int, bytes | None]:
+    """(epoch, revision, digest). Without a digest the next revision is another one."""
     data = _read(os.path.join(path, LIBRARY_FILE))
     if data is not None:
         try:
             value = json.loads(data)
             epoch, rev = bytes.fromhex(value["epoch"]), value["rev"]
             if len(epoch) == EPOCH_BYTES and type(rev) is int and 0 <= rev <= _MAX_REV:
-                return epoch, rev
+                return epoch, rev, _digest(value)
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
         warnings.append(
@@ -273,7 +280,12 @@ def _revision(path: str, warnings: list[ScanWarning]) -> tuple[bytes, int]:
     epoch = secrets.token_bytes(EPOCH_BYTES)
     value = json.dumps({"epoch": epoch.hex(), "rev": 0}).encode()
     replace_file(os.path.join(path, LIBRARY_FILE), value)
-    return epoch, 0
+    return epoch, 0, None
+
+
+def _digest(value: dict[str, object]) -> bytes | None:
+    text = value.get("digest")
+    return bytes.fromhex(text) if isinstance(text, str) and _DIGEST.fullmatch(text) else None
 
 
 def _token(path: str, make: bool, warnings: list[ScanWarning]) -> str:

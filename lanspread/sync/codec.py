@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -212,13 +212,13 @@ def summary_hash(encoded: bytes) -> bytes:
     return hashlib.sha256(encoded).digest()
 
 
-def library_digest(hashes: dict[str, bytes]) -> bytes:
+def library_digest(hashes: Mapping[str, bytes]) -> bytes:
     """The digest of a library: `hashes` is id → `summary_hash`.
 
-    SHA-256 of the canonical CBOR array of [id, hash], ascending by the UTF-8 bytes of the id.
+    SHA-256 of the canonical CBOR array of [id, hash], ascending by the UTF-8 bytes of the id:
+    which is the order of code points.
     """
-    rows = sorted(hashes.items(), key=lambda row: row[0].encode())
-    return hashlib.sha256(cbor.encode([list(row) for row in rows])).digest()
+    return hashlib.sha256(cbor.encode(sorted(hashes.items()))).digest()
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -12,31 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import attrs
 
 from lanspread import limits
-from lanspread.fs.paths import UnsafePath, check_game_id
-from lanspread.model import GameSummary, clean_version, fold_id
+from lanspread.model import GameSummary
 from lanspread.seams import Address
+from lanspread.sync.remote import Position, RemoteLibrary, changed_games, clean_name
 from lanspread.views import PeerState
-
-
-@attrs.frozen
-class Position:
-    """Where a library stands."""
-
-    epoch: bytes
-    rev: int
-    digest: bytes
-
-
-@attrs.frozen
-class RemoteLibrary:
-    """A peer's library as it was last applied; `games` is keyed by folded id.
-
-    `left_out` are as many of its games as could not be games here.
-    """
-
-    position: Position
-    games: Mapping[str, GameSummary]
-    left_out: int = 0
 
 
 @attrs.define
@@ -185,20 +164,18 @@ class Directory:
             record.last_seen = now
         return True
 
-    def apply(self, peer_id: str, library: RemoteLibrary) -> tuple[str, ...]:
-        """Replace the view of a peer's library; returns the ids of the games that differ."""
+    def apply(
+        self, peer_id: str, library: RemoteLibrary, touched: Iterable[str] | None = None
+    ) -> tuple[str, ...]:
+        """Replace the view of a peer's library; returns the ids of the shown games that differ.
+
+        `touched`: the folded ids where it can differ from the view before, None if anywhere.
+        """
         record = self._peers.get(peer_id)
         if record is None:
             return ()
-        before = record.library.games if record.library is not None else {}
-        record.library = library
-        after = library.games
-        changed = {
-            game.id
-            for key, game in (*before.items(), *after.items())
-            if before.get(key) != after.get(key)
-        }
-        return tuple(sorted(changed))
+        before, record.library = record.library, library
+        return changed_games(before, library, touched)
 
     def forget(self, peer_id: str) -> None:
         """Give up what is known of a peer, and let those know who act on it."""
@@ -251,33 +228,9 @@ class Directory:
         return bool(candidates)
 
 
-def remote_library(position: Position, games_untrusted: Iterable[GameSummary]) -> RemoteLibrary:
-    """A library from its summaries, texts made fit for showing.
-
-    Left out: IDs that could not be a folder's name here; of those that fold to one, all but the
-    first by its bytes.
-    """
-    folded: dict[str, GameSummary] = {}
-    left_out = 0
-    for game in sorted(games_untrusted, key=lambda game: game.id.encode()):
-        try:
-            check_game_id(game.id)
-        except UnsafePath:
-            left_out += 1
-            continue
-        folded.setdefault(fold_id(game.id), _shown(game))
-    return RemoteLibrary(position, folded, left_out)
-
-
-def _shown(game: GameSummary) -> GameSummary:
-    name, version = clean_name(game.name) or game.id, clean_version(clean_name(game.eti_version))
-    if (name, version) == (game.name, game.eti_version):
-        return game
-    return attrs.evolve(game, name=name, eti_version=version)
-
-
 def _games_of(peer: PeerRecord) -> int:
-    return len(peer.library.games) if peer.library is not None else 0
+    # Those that are not shown take memory as well.
+    return len(peer.library.hashes) if peer.library is not None else 0
 
 
 def bounded_features(features_untrusted: Mapping[str, object]) -> dict[str, object]:
@@ -292,11 +245,3 @@ def _plain(value: object) -> object:
     if isinstance(value, str):
         return clean_name(value)
     return value if isinstance(value, (bool, int, float)) else None
-
-
-def clean_name(name_untrusted: str) -> str:
-    """A name fit for terminals and pages: printable, one line, bounded."""
-    kept = name_untrusted
-    if not kept.isprintable():
-        kept = "".join(char for char in kept if char.isprintable())
-    return kept.strip()[: limits.MAX_NAME_CHARS]

@@ -66,6 +66,12 @@ class Exchange:
 
     async def answer(self, kind: type[M]) -> M:
         """The next message; raises `RequestRefused` for an `Error` answer."""
+        message = await self.answer_of(kind)
+        assert isinstance(message, kind)
+        return message
+
+    async def answer_of(self, *kinds: type[m.Message]) -> m.Message:
+        """The next message, of one of these types; raises `RequestRefused` for an `Error`."""
         with transport_errors():
             payload = await self._reader.frame()
             if payload is None:
@@ -74,9 +80,10 @@ class Exchange:
         if isinstance(message, m.Error):
             self.done = True
             raise RequestRefused(message.code, message.message)
-        if not isinstance(message, kind):
+        if not isinstance(message, kinds):
             name = message.type if isinstance(message, codec.Unknown) else type(message).__name__
-            raise PeerMisbehaved(f"asked for {kind.__name__}, answered with {name}")
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise PeerMisbehaved(f"asked for {wanted}, answered with {name}")
         return message
 
     async def ask_page(self, page: int) -> None:
@@ -124,10 +131,19 @@ async def open_exchange(
 class PageReader(Generic[P]):
     """The pages of an answer, each asked for once the one before was taken.
 
-    Not an async generator: one that is left early would wait for the garbage collector.
+    A message of type `whole` may come in place of all of them; it is in `instead` then, and there
+    is no page. Not an async generator: one that is left early would wait for the garbage collector.
     """
 
-    def __init__(self, exchange: Exchange, kind: type[P], content: Callable[[P], Sized]) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        kind: type[P],
+        content: Callable[[P], Sized],
+        whole: type[m.Message] | None = None,
+    ) -> None:
+        self.instead: m.Message | None = None
+        self._whole = whole
         self._exchange = exchange
         self._kind = kind
         self._content = content
@@ -143,7 +159,11 @@ class PageReader(Generic[P]):
             return None
         if self._number > 0:
             await self._exchange.ask_page(self._number)
-        page = await self._exchange.answer(self._kind)
+        page = await self._answer()
+        if page is None:
+            self._more = False
+            await self._exchange.finish_asking()
+            return None
         if page.page != self._number:
             raise PeerMisbehaved("a page came out of order")
         if page.more and not self._content(page):
@@ -154,6 +174,15 @@ class PageReader(Generic[P]):
         if not self._more:
             await self._exchange.finish_asking()
         return page
+
+    async def _answer(self) -> P | None:
+        if self._whole is None or self._number > 0:
+            return await self._exchange.answer(self._kind)
+        message = await self._exchange.answer_of(self._kind, self._whole)
+        if isinstance(message, self._kind):
+            return message
+        self.instead = message
+        return None
 
 
 class Responder:
@@ -183,6 +212,11 @@ class Responder:
                 await self._stream.send_all(view[at : at + _SEND_BYTES])
             if scope.cancelled_caught:
                 raise RequestReset(m.RESET_CANCELLED)
+
+    async def send_large(self, message: m.Message) -> None:
+        """Send a message that may be as large as a page, and that is the whole answer."""
+        async with self._pages.take(self._host):
+            await self.send(message)
 
     async def send_pages(self, pages: Iterator[m.Page]) -> None:
         """Send the first page, then each next one as it is asked for, and made only then."""

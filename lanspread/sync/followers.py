@@ -10,14 +10,17 @@ from contextlib import contextmanager
 
 import structlog
 
+from lanspread import limits
 from lanspread.events import LibraryUpdated, PeerEvent
 from lanspread.sync import messages as m
 from lanspread.sync.bell import Bell
-from lanspread.sync.directory import Directory, DirectoryFull, Position, RemoteLibrary
+from lanspread.sync.directory import Directory, DirectoryFull
 from lanspread.sync.errors import SyncError
-from lanspread.sync.library import Follower
+from lanspread.sync.follower import Follower
 from lanspread.sync.peer_news import PeerNews
+from lanspread.sync.remote import Position, RemoteLibrary
 from lanspread.sync.session import Session
+from lanspread.sync.view import Apply, Budget
 
 _log = structlog.get_logger(__name__)
 
@@ -39,17 +42,17 @@ class Followers:
         self._changed = changed
         self._current = current
         self._followers: dict[Session, Follower] = {}
+        self._budget = Budget(limits.MAX_HELD_DELTA_BYTES_OF_ALL)
         self._told_left_out: set[Session] = set()
 
     @contextmanager
     def follower_of(self, session: Session) -> Iterator[Follower]:
         """A follower that hears what the session's peer announces, until the block is left."""
-        record = self._directory.get(session.peer_id)
-        library = record.library if record is not None else None
         follower = Follower(
             session,
-            library.position if library is not None else None,
+            lambda: self._held(session.peer_id),
             lambda found: self._apply(session, found),
+            self._budget,
         )
         announced = position_of(session.body)
         if announced is not None:
@@ -59,6 +62,7 @@ class Followers:
             yield follower
         finally:
             del self._followers[session]
+            follower.close()
             self._told_left_out.discard(session)
 
     async def run(self, session: Session, follower: Follower) -> None:
@@ -86,26 +90,31 @@ class Followers:
                     Position(message.library_epoch, message.library_rev, message.library_digest)
                 )
             case m.LibraryDelta():
-                follower.announce(
-                    Position(message.library_epoch, message.to_rev, message.library_digest)
-                )
+                follower.delta(message)
             case _:
                 pass
 
-    def _apply(self, session: Session, library: RemoteLibrary) -> None:
-        peer_id = session.peer_id
-        for other in self._directory.make_room_for_games(peer_id, len(library.games)):
+    def _held(self, peer_id: str) -> RemoteLibrary | None:
+        record = self._directory.get(peer_id)
+        return record.library if record is not None else None
+
+    def _apply(self, session: Session, found: Apply) -> None:
+        if not session.alive:
+            # What a session brought that another replaced says nothing about the peer any more.
+            return
+        peer_id, library = session.peer_id, found.library
+        for other in self._directory.make_room_for_games(peer_id, len(library.hashes)):
             evicted = self._current(other)
             if evicted is not None:
                 evicted.close(m.CLOSE_REFUSED, str(DirectoryFull()))
-        changed = self._directory.apply(peer_id, library)
+        changed = self._directory.apply(peer_id, library, found.touched)
         if changed:
             self._publish(LibraryUpdated(peer_id=peer_id, games=changed, rev=library.position.rev))
         self._news.changed(peer_id)
         if library.left_out and session not in self._told_left_out:
             self._told_left_out.add(session)
             _log.warning(
-                "games whose ids cannot name a folder are left out",
+                "games are left out: ids that cannot name a folder, or are the same when folded",
                 peer=peer_id,
                 games=library.left_out,
             )

@@ -1,6 +1,6 @@
 """Keeping our published library equal to what is on the disk, and telling the peers.
 
-Any change raises the revision by one; it is persisted before anybody hears of it.
+Any change raises the revision by one; it is persisted, with the digest, before anybody hears of it.
 Source: docs/protocol.md, "Library exchange".
 """
 
@@ -18,19 +18,25 @@ from lanspread.sync.library import PublishedLibrary
 
 
 class Publisher:
-    """`summaries()` gives the library as it is now; `save` persists (epoch, rev)."""
+    """`summaries()` gives the library as it is now; `save` persists (epoch, rev, digest).
+
+    `library` is empty and holds what was persisted, `saved_digest` the digest that was.
+    """
 
     def __init__(
         self,
         our_peer_id: str,
         library: PublishedLibrary,
         *,
+        saved_digest: bytes | None,
         summaries: Callable[[], Iterable[GameSummary]],
-        save: Callable[[bytes, int], Awaitable[None]],
+        save: Callable[[bytes, int, bytes], Awaitable[None]],
         publish: Callable[[PeerEvent], None],
     ) -> None:
         self.current = library
         self._our_peer_id = our_peer_id
+        self._saved_digest = saved_digest
+        self._begun = False
         self._summaries = summaries
         self._save = save
         self._publish = publish
@@ -59,21 +65,33 @@ class Publisher:
         async with self._refreshing:
             # One pass can find that more changed while it was saving.
             while True:
-                library, changed = self.current.refresh(self._summaries())
-                if not changed:
+                library, changed = self._look()
+                if library is self.current:
                     return
                 try:
-                    await self._save(library.epoch, library.rev)
+                    await self._persist(library)
                 except OSError as error:
                     self._complain(error)
                     return
                 self._failing = False
+                self._begun = True
                 self.current = library
-                self._publish(
-                    LibraryUpdated(peer_id=self._our_peer_id, games=changed, rev=library.rev)
-                )
+                if changed:
+                    self._publish(
+                        LibraryUpdated(peer_id=self._our_peer_id, games=changed, rev=library.rev)
+                    )
                 self._announce()
                 self.changed.ring()
+
+    def _look(self) -> tuple[PublishedLibrary, tuple[str, ...]]:
+        if self._begun:
+            return self.current.refresh(self._summaries())
+        return self.current.begun(self._summaries(), self._saved_digest)
+
+    async def _persist(self, library: PublishedLibrary) -> None:
+        # A start that finds what was persisted has nothing to write.
+        if library.rev != self.current.rev:
+            await self._save(library.epoch, library.rev, library.digest)
 
     def _complain(self, error: OSError) -> None:
         self._touched.set()

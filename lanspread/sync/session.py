@@ -33,6 +33,8 @@ _log = structlog.get_logger(__name__)
 Handler = Callable[["Session", Any, Responder], Awaitable[None]]
 # (session, message): takes note of one control message; must not block.
 ControlHook = Callable[["Session", m.Message], None]
+# Makes a control message when it can be sent; None says that there is nothing to say any more.
+LateMessage = Callable[[], m.Message | None]
 
 
 @attrs.frozen
@@ -66,7 +68,9 @@ class Session:
         self._handlers = handlers
         self._credit = Credit(limits.MAX_IN_FLIGHT_BYTES)
         self._began_waiting = trio.Event()
-        self._outbox_in, self._outbox_out = trio.open_memory_channel[m.Message](limits.OUTBOX)
+        self._outbox_in, self._outbox_out = trio.open_memory_channel[m.Message | LateMessage](
+            limits.OUTBOX
+        )
 
     def __repr__(self) -> str:
         return f"<Session with {self.peer_id} via {self.connection.remote_address}>"
@@ -80,7 +84,7 @@ class Session:
         """Whether answers of the peer are being waited for."""
         return self._credit.in_use > 0
 
-    def send(self, message: m.Message) -> None:
+    def send(self, message: m.Message | LateMessage) -> None:
         """Put a control message into the outbox. A full outbox ends the session: it is stuck."""
         try:
             self._outbox_in.send_nowait(message)
@@ -185,7 +189,10 @@ class Session:
                     )
 
     async def _write_outbox(self) -> None:
-        async for message in self._outbox_out:
+        async for item in self._outbox_out:
+            message = item if isinstance(item, m.Message) else item()
+            if message is None:
+                continue
             with transport_errors():
                 await self._control.stream.send_all(frame(codec.encode(message)))
 

@@ -18,6 +18,7 @@ from lanspread.seams import Address
 from lanspread.sync import handshake
 from lanspread.sync import messages as m
 from lanspread.sync.addresses import usable_addresses
+from lanspread.sync.announcer import Announcer
 from lanspread.sync.arbiter import Verdict, judge
 from lanspread.sync.bell import Bell
 from lanspread.sync.directory import Directory, PeerRecord
@@ -45,7 +46,7 @@ class Sessions:
         directory: Directory,
         *,
         make_body: Callable[[], m.HelloBody],
-        make_summary: Callable[[], m.LibrarySummary],
+        announcer: Announcer,
         requests: Mapping[type[m.Message], Handler],
         publish: Callable[[PeerEvent], None],
         news: PeerNews,
@@ -57,7 +58,7 @@ class Sessions:
         self._endpoint = endpoint
         self._identity = identity
         self._make_body = make_body
-        self._make_summary = make_summary
+        self._announcer = announcer
         self._publish = publish
         self._followers = Followers(directory, news, publish, self.changed, self.get)
         self._handlers = Handlers(requests, self._followers.on_control)
@@ -79,12 +80,6 @@ class Sessions:
 
     def all(self) -> list[Session]:
         return list(self._current.values())
-
-    def announce(self) -> None:
-        """Tell every peer where our library stands now."""
-        summary = self._make_summary()
-        for session in self._current.values():
-            session.send(summary)
 
     async def dial(self, address: Address, expected_peer_id: str | None) -> Session:
         """Connect, greet and adopt; or the session that the peer at `address` has with us by then.
@@ -280,8 +275,10 @@ class Sessions:
 
     async def _run(self, session: Session) -> None:
         try:
-            with self._followers.follower_of(session) as follower:
-                session.send(self._make_summary())
+            with (
+                self._followers.follower_of(session) as follower,
+                self._announcer.telling(session),
+            ):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._followers.run, session, follower)
                     info = await session.run()
@@ -319,7 +316,7 @@ async def open_sessions(
     directory: Directory,
     *,
     make_body: Callable[[], m.HelloBody],
-    make_summary: Callable[[], m.LibrarySummary],
+    announcer: Announcer,
     requests: Mapping[type[m.Message], Handler],
     publish: Callable[[PeerEvent], None],
     view: Callable[[PeerRecord], PeerView],
@@ -334,7 +331,7 @@ async def open_sessions(
             identity,
             directory,
             make_body=make_body,
-            make_summary=make_summary,
+            announcer=announcer,
             requests=requests,
             publish=publish,
             news=PeerNews(directory, view, publish),

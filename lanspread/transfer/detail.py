@@ -14,6 +14,7 @@ from lanspread.errors import LanspreadError
 from lanspread.model import FileEntry
 from lanspread.seams import Threads
 from lanspread.sync.session import Session
+from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.reference import fetch_manifest
 from lanspread.transfer.source import SourceError
 from lanspread.transfer.variants import Variant
@@ -26,7 +27,11 @@ _ALL_S = 10.0
 
 
 async def remote_files(
-    game_id: str, variant: Variant, session_of: Callable[[str], Session | None], threads: Threads
+    game_id: str,
+    variant: Variant,
+    session_of: Callable[[str], Session | None],
+    threads: Threads,
+    known: KnownManifests,
 ) -> tuple[FileEntry, ...]:
     """The files of a variant, from the first of its peers whose manifest can be used.
 
@@ -39,7 +44,9 @@ async def remote_files(
                 continue
             with trio.move_on_after(_EACH_S):
                 try:
-                    offered = await fetch_manifest(session, game_id, threads)
+                    offered = await fetch_manifest(
+                        session, game_id, offer.announced, threads, known
+                    )
                 except (SourceError, LanspreadError) as error:
                     _log.info("no manifest from a source", peer=offer.peer_id, why=str(error))
                     continue

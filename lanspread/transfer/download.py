@@ -28,6 +28,7 @@ from lanspread.seams import Threads
 from lanspread.sync.bell import Bell
 from lanspread.sync.session import Session
 from lanspread.sync.sessions import Sessions
+from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.operation import Operation, RateMeter
 from lanspread.transfer.plan import (
     Assignment,
@@ -55,7 +56,7 @@ from lanspread.transfer.source import (
     SourceLied,
     SourceUnable,
 )
-from lanspread.transfer.variants import Offer, Variant
+from lanspread.transfer.variants import Announced, Offer, Variant
 from lanspread.views import OperationState
 
 _log = structlog.get_logger(__name__)
@@ -75,6 +76,7 @@ class DownloadContext:
     sessions: Sessions
     threads: Threads
     down: RateLimit
+    manifests: KnownManifests
     publish: Callable[[PeerEvent], None]
     offers: Callable[[str], list[Offer]]
 
@@ -151,10 +153,9 @@ class Download:
             reference = await fetch_reference(
                 session,
                 self._game_id,
-                version=self._variant.version,
-                wanted_manifest=self._variant.manifest_hash,
-                wanted=self._variant.content_hash,
+                wanted=self._variant.announced,
                 threads=self._context.threads,
+                known=self._context.manifests,
             )
             source = QuicSource(session, self._context.down)
             sentinel = await fetch_sentinel(source, self._game_id, reference)
@@ -272,15 +273,15 @@ class Download:
 
     async def _check_unknown(self, source: QuicSource, reference: Reference) -> None:
         """A source that announced no content_hash yet must name the same digests."""
-        announced = {
-            offer.summary.content_hash
-            for offer in self._offers()
-            if offer.peer_id == source.peer_id
-        }
-        if announced == {reference.content_hash}:
+        offers = [offer for offer in self._offers() if offer.peer_id == source.peer_id]
+        announced = offers[0].announced if offers else Announced(reference.version, None, None)
+        if announced.content_hash == reference.content_hash:
             return
+        context = self._context
         with trio.fail_after(MANIFEST_TIMEOUT_S):
-            offered = await fetch_manifest(source.session, self._game_id, self._context.threads)
+            offered = await fetch_manifest(
+                source.session, self._game_id, announced, context.threads, context.manifests
+            )
         if offered.manifest_hash != reference.manifest_hash:
             raise SourceChanged("it offers something else now")
         digests = offered.digests

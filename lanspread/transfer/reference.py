@@ -24,7 +24,9 @@ from lanspread.sync import messages as m
 from lanspread.sync.errors import PeerMisbehaved
 from lanspread.sync.exchange import Exchange, PageReader
 from lanspread.sync.session import Session
+from lanspread.transfer.manifests import KnownManifest, KnownManifests
 from lanspread.transfer.source import QuicSource, SourceChanged, SourceLied, source_errors
+from lanspread.transfer.variants import Announced
 
 SENTINEL = "version.ini"
 # A manifest is there at once, however large; only digests may have to be computed first.
@@ -59,7 +61,7 @@ class Reference:
 
 @attrs.frozen
 class OfferedManifest:
-    """A manifest as one source sent it: checked for safety, digests perhaps not complete."""
+    """A manifest as one source offers it: checked for safety, digests perhaps not complete."""
 
     version: str
     manifest: Manifest
@@ -72,28 +74,29 @@ async def fetch_reference(
     session: Session,
     game_id: str,
     *,
-    version: str,
-    wanted_manifest: bytes,
-    wanted: bytes | None,
+    wanted: Announced,
     threads: Threads,
+    known: KnownManifests,
 ) -> Reference:
-    """The complete reference from one source, that of content `wanted` if it is known.
+    """The complete reference from one source, that of the wanted content if that is known.
 
     Raises `SourceError`; `LanspreadError` (unsafe_path, manifest_too_large) for a manifest that
     may not be fetched; `trio.TooSlowError`.
     """
     with trio.fail_after(MANIFEST_TIMEOUT_S):
-        offered = await fetch_manifest(session, game_id, threads)
-    if offered.manifest_hash != wanted_manifest or offered.version != version:
+        offered = await fetch_manifest(session, game_id, wanted, threads, known)
+    if (offered.manifest_hash, offered.version) != (wanted.manifest_hash, wanted.version):
         raise SourceChanged("the source offers something else now")
     digests = offered.digests
     if digests is None:
         digests = await fetch_digests(session, game_id, offered)
     found = content_hash(offered.manifest_hash, offered.block_bytes, digests)
-    if wanted is not None and found != wanted:
+    if wanted.content_hash is not None and found != wanted.content_hash:
         raise SourceLied("its digests are not those of the content that it announced")
+    key = (offered.manifest_hash, found)
+    known.put(key, KnownManifest(offered.manifest, offered.block_bytes, digests))
     return Reference(
-        version=version,
+        version=wanted.version,
         manifest=offered.manifest,
         manifest_hash=offered.manifest_hash,
         content_hash=found,
@@ -102,15 +105,48 @@ async def fetch_reference(
     )
 
 
-async def fetch_manifest(session: Session, game_id: str, threads: Threads) -> OfferedManifest:
-    """A game's manifest from one peer, checked. Raises `SourceError`, `LanspreadError`."""
+async def fetch_manifest(
+    session: Session, game_id: str, wanted: Announced, threads: Threads, known: KnownManifests
+) -> OfferedManifest:
+    """A game's manifest from one peer, checked. Raises `SourceError`, `LanspreadError`.
+
+    Where that of the announced hashes is known, the peer is only asked whether it is still so. The
+    version is the announced one then, which `fetch_sentinel` holds against version.ini.
+    """
+    key = wanted.key
+    held = known.get(key) if key is not None else None
     request = m.GetGame(id=game_id, known_manifest_hash=None, known_content_hash=None)
+    if key is not None and held is not None:
+        request = attrs.evolve(request, known_manifest_hash=key[0], known_content_hash=key[1])
+    answer = await _ask(session, request)
+    if answer is None:
+        # Only asked with what is known can a peer answer that nothing has changed.
+        assert key is not None
+        assert held is not None
+        return OfferedManifest(
+            wanted.version, held.manifest, key[0], held.block_bytes, held.digests
+        )
+    # A large manifest takes a second to check: not on the event loop.
+    offered, content = await threads.run(_checked, *answer, pool="hash")
+    if content is not None and offered.digests is not None:
+        known.put(
+            (offered.manifest_hash, content),
+            KnownManifest(offered.manifest, offered.block_bytes, offered.digests),
+        )
+    return offered
+
+
+async def _ask(
+    session: Session, request: m.GetGame
+) -> tuple[m.GameManifest, list[m.FileRow]] | None:
+    """The first page and all rows; None if what the request knows is not modified."""
     rows: list[m.FileRow] = []
     first: m.GameManifest | None = None
     cost = 0
+    whole = m.NotModified if request.known_content_hash is not None else None
     with source_errors():
         async with session.request(request, asked_bytes=limits.MIB, paged=True) as exchange:
-            pages = PageReader(exchange, m.GameManifest, lambda page: page.files)
+            pages = PageReader(exchange, m.GameManifest, lambda page: page.files, whole)
             while (page := await pages.next()) is not None:
                 first = first or page
                 _same_answer(first, page)
@@ -119,11 +155,11 @@ async def fetch_manifest(session: Session, game_id: str, threads: Threads) -> Of
                     rows.append(row)
                 if cost > limits.MAX_MANIFEST_BYTES or len(rows) > limits.MAX_FILES_PER_GAME:
                     raise _too_large()
-        assert first is not None
-        if len(rows) != first.file_count:
-            raise PeerMisbehaved("a manifest of another length than it says")
-    # A large manifest takes a second to check: not on the event loop.
-    return await threads.run(_checked, first, rows, pool="hash")
+            if first is None:
+                return None
+            if len(rows) != first.file_count:
+                raise PeerMisbehaved("a manifest of another length than it says")
+    return first, rows
 
 
 def _same_answer(first: m.GameManifest, page: m.GameManifest) -> None:
@@ -136,7 +172,8 @@ def _same_answer(first: m.GameManifest, page: m.GameManifest) -> None:
         raise PeerMisbehaved("pages of different manifests in one answer")
 
 
-def _checked(first: m.GameManifest, rows: list[m.FileRow]) -> OfferedManifest:
+def _checked(first: m.GameManifest, rows: list[m.FileRow]) -> tuple[OfferedManifest, bytes | None]:
+    """The manifest, and the content_hash of its digests if they are complete."""
     manifest = Manifest(tuple(FileEntry(path, size) for path, size, _ in rows))
     try:
         check_manifest(manifest)
@@ -164,7 +201,13 @@ def _checked(first: m.GameManifest, rows: list[m.FileRow]) -> OfferedManifest:
     digests: tuple[bytes, ...] | None = None
     if all(known is not None for _, _, known in rows):
         digests = split_digests(b"".join(known or b"" for _, _, known in rows))
-    return OfferedManifest(first.eti_version, manifest, first.manifest_hash, block_bytes, digests)
+    content = None
+    if digests is not None:
+        content = content_hash(first.manifest_hash, block_bytes, digests)
+    offered = OfferedManifest(
+        first.eti_version, manifest, first.manifest_hash, block_bytes, digests
+    )
+    return offered, content
 
 
 def _too_large() -> LanspreadError:

@@ -22,10 +22,11 @@ from lanspread.fs.reading import ExtentReader
 from lanspread.model import block_count, fold_id
 from lanspread.seams import Threads
 from lanspread.sync import messages as m
+from lanspread.sync.announcer import Announcer
 from lanspread.sync.errors import PeerMisbehaved, RequestReset
 from lanspread.sync.exchange import Responder
 from lanspread.sync.fair import FairSlots
-from lanspread.sync.library import PublishedLibrary, answer_get_library
+from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.session import Handler, Session
 from lanspread.transfer.access import GameAccess, GameBusy
 from lanspread.transfer.ratelimit import RateLimit
@@ -55,8 +56,8 @@ class Server:
 
     def __init__(
         self,
-        our_peer_id: str,
         library: Library,
+        announcer: Announcer,
         published: Callable[[], PublishedLibrary],
         access: GameAccess,
         threads: Threads,
@@ -65,8 +66,8 @@ class Server:
         allows: Callable[[str], bool],
         block_bytes: int,
     ) -> None:
-        self._our_peer_id = our_peer_id
         self._library = library
+        self._announcer = announcer
         self._published = published
         self._access = access
         self._threads = threads
@@ -95,7 +96,7 @@ class Server:
         self, session: Session, request: m.GetLibrary, responder: Responder
     ) -> None:
         async with self._paging(session):
-            await answer_get_library(self._published(), self._our_peer_id, request, responder)
+            await self._announcer.answer(session, request, responder)
 
     async def list_games(
         self, session: Session, request: m.ListGames, responder: Responder
@@ -107,7 +108,9 @@ class Server:
         async with self._paging(session):
             game = self._transferable(request.id)
             known = (request.known_manifest_hash, request.known_content_hash)
-            if known == (game.manifest_hash, game.content_hash):
+            # While the bytes are not known nothing says that they, and so the version, are the
+            # same: such a manifest is always sent.
+            if game.content_hash and known == (game.manifest_hash, game.content_hash):
                 await responder.send(m.NotModified())
                 return
             await responder.send_pages(manifest_pages(game, self._block_bytes))

@@ -13,12 +13,33 @@ from lanspread.model import GameSummary, version_key
 
 
 @attrs.frozen
+class Announced:
+    """What a source said of a game in its library: the version, and the hashes that it knew."""
+
+    version: str
+    manifest_hash: bytes | None
+    content_hash: bytes | None
+
+    @property
+    def key(self) -> tuple[bytes, bytes] | None:
+        """Under which its manifest is known, once it was verified."""
+        if self.manifest_hash is None or self.content_hash is None:
+            return None
+        return self.manifest_hash, self.content_hash
+
+
+@attrs.frozen
 class Offer:
     """One peer's offer. `host` is where its packets come from: one vote per host."""
 
     peer_id: str
     host: str
     summary: GameSummary
+
+    @property
+    def announced(self) -> Announced:
+        summary = self.summary
+        return Announced(summary.eti_version, summary.manifest_hash, summary.content_hash)
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +51,10 @@ class Variant:
     content_hash: bytes | None
     size: int
     offers: tuple[Offer, ...]
+
+    @property
+    def announced(self) -> Announced:
+        return Announced(self.version, self.manifest_hash, self.content_hash)
 
     @property
     def peers(self) -> tuple[str, ...]:

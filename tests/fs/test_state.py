@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def reopened(path: Path, games: str, **options: bool) -> State:
 def test_everything_is_kept(path: Path, games: str) -> None:
     first = open_state(str(path), games)
     assert (first.rev, len(first.epoch)) == (0, 16)
-    first.save_revision(first.epoch, 7)
+    first.save_revision(first.epoch, 7, bytes(32))
     first.close()
     second = reopened(path, games)
     assert second.identity.peer_id == first.identity.peer_id
@@ -100,6 +101,25 @@ def test_a_damaged_identity_is_never_replaced(
         assert second.identity.peer_id != first.identity.peer_id
 
 
+@pytest.mark.parametrize("digest", [None, "", "zz", 5, "00" * 31, "AB" * 32, "00" * 33])
+def test_a_digest_that_is_not_there_is_only_not_known(
+    path: Path, games: str, digest: object
+) -> None:
+    """Epoch and revision stay: the next revision is another one, and nothing is lost."""
+    state = reopened(path, games)
+    assert state.digest is None
+    state.save_revision(state.epoch, 7, b"d" * 32)
+    again = reopened(path, games)
+    assert (again.epoch, again.rev, again.digest) == (state.epoch, 7, b"d" * 32)
+    value = {"epoch": state.epoch.hex(), "rev": 7, "digest": digest}
+    if digest is None:
+        del value["digest"]
+    (path / "library.json").write_text(json.dumps(value))
+    again = reopened(path, games)
+    assert (again.epoch, again.rev, again.digest) == (state.epoch, 7, None)
+    assert not again.warnings
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -110,6 +130,7 @@ def test_a_damaged_identity_is_never_replaced(
         b'{"epoch": 5, "rev": 1}',
         b'{"epoch": "' + b"0" * 32 + b'", "rev": -1}',
         b'{"epoch": "' + b"0" * 32 + b'", "rev": 1.5}',
+        b'{"epoch": "' + b"0" * 32 + b'", "rev": 9007199254740993}',
         b"[" * 100_000,
     ],
 )
@@ -207,7 +228,7 @@ def test_a_full_disk_keeps_the_old_file(
     path: Path, games: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = open_state(str(path), games)
-    state.save_revision(state.epoch, 3)
+    state.save_revision(state.epoch, 3, bytes(32))
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -215,13 +236,13 @@ def test_a_full_disk_keeps_the_old_file(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            state.save_revision(state.epoch, 4)
+            state.save_revision(state.epoch, 4, bytes(32))
     assert state.rev == 3
     state.close()
     assert reopened(path, games).rev == 3
     # A scratch file that was left behind is in nobody's way.
     (path / "library.json.tmp").write_bytes(b"old")
     state = open_state(str(path), games)
-    state.save_revision(state.epoch, 5)
+    state.save_revision(state.epoch, 5, bytes(32))
     state.close()
     assert reopened(path, games).rev == 5

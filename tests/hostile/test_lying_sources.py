@@ -28,7 +28,7 @@ from tests.hostile.support import (
     open_virtual_node,
     snapshot,
 )
-from tests.peers.support import END, Events, begin, game, read_game, until
+from tests.peers.support import END, Events, begin, game, listed, read_game, until
 from tests.protocol.independent import Node, Session
 from tests.protocol.links import Pipe
 from tests.protocol.wire import Game, message
@@ -155,6 +155,11 @@ MANIFEST = [
         "an answer of an unknown type",
         s.on_first("GetGame", message("Gibberish")),
         "asked for GameManifest, answered with Gibberish",
+    ),
+    breaks(
+        "NotModified although nothing is known",
+        s.on_first("GetGame", message("NotModified")),
+        "asked for GameManifest, answered with NotModified",
     ),
     fails("NotFound", s.on_first("GetGame", message("Error", code="NotFound", message=""))),
     fails("an unknown error", s.on_first("GetGame", message("Error", code="?", message="\x1b[2J"))),
@@ -344,4 +349,32 @@ async def test_false_bytes_alone_complete_nothing(
         await check_end(case, node, session, events)
         assert not (scene.games / "Prize/version.ini").exists()
         assert snapshot(scene.games, without=scene.games / "Prize") == before
+    await scene.still_well()
+
+
+@pytest.mark.parametrize("serves_another", [True, False])
+async def test_not_modified_proves_nothing(
+    autojump_clock: MockClock, scene: Scene, serves_another: bool
+) -> None:
+    """It brings back what was verified under the announced hashes, and blocks are held to that."""
+    async with open_virtual_node(scene.machine(), [prize()]) as honest:
+        await offer(scene, honest, "Prize")
+        await scene.victim.execute(GetGame(id="Prize"))
+    await until(lambda: not listed(scene.victim, "Prize"))
+    lying = prize()
+    announced = cbor2.loads(lying.summary())
+    async with open_virtual_node(scene.machine(), [lying]) as liar:
+        if serves_another:
+            s.serve_another(liar, lying)
+        lying.announced = {**announced, "eti_version": "1.0" if serves_another else "6.66"}
+        s.on_first("GetGame", message("NotModified"))(liar, lying)
+        await offer(scene, liar, "Prize")
+        detail = await scene.victim.execute(GetGame(id="Prize"))
+        assert isinstance(detail, GameDetail)
+        assert {entry.path for entry in detail.files} == set(FILES)
+        events = Events(scene.victim)
+        await begin(scene.victim, "Prize")
+        await events.wait_for("source.dropped" if serves_another else "download.failed", within=30)
+        assert not events.of("download.finished")
+        assert not (scene.games / "Prize/version.ini").exists()
     await scene.still_well()

@@ -10,8 +10,9 @@ from aioquic.quic.configuration import QuicConfiguration
 from trio.testing import MockClock
 
 from lanspread import limits
-from tests.hostile.claims import delta, summary
+from tests.hostile.claims import delta, game_summary, summary
 from tests.hostile.support import Scene, address_of, closed, open_virtual_node
+from tests.peers.support import Events
 from tests.protocol import independent, wire
 from tests.protocol.independent import Session
 from tests.protocol.links import Broken, LinkClosed, PipeReset, Refused, configuration
@@ -45,6 +46,40 @@ async def test_a_storm_of_summaries_costs_few_fetches(
         await trio.sleep(1)
         await session.library()
         assert asked <= 2 + (trio.current_time() - began) / 0.1
+    await scene.still_well()
+
+
+async def test_a_storm_of_deltas_is_applied_in_batches(
+    autojump_clock: MockClock, scene: Scene
+) -> None:
+    """One every millisecond, each of them right: ten times a second there is something to do."""
+    async with open_virtual_node(scene.machine()) as node:
+        session = await node.dial(address_of(scene.victim))
+        await session.library()
+        await trio.sleep(1)
+        events = Events(scene.victim)
+        games = {number: game_summary(f"Game{number}") for number in range(2)}
+        library = node.library
+        for number in range(3_000):
+            now = games[number % 2]
+            gone = [f"Game{(number + 1) % 2}"] if number else []
+            change: dict[str, object] = {"added": [now], "updated": [], "removed": gone}
+            session.control.send(
+                delta(
+                    session,
+                    library_epoch=library.epoch,
+                    from_rev=library.rev,
+                    to_rev=library.rev + 1,
+                    library_digest=wire.library_digest([now]),
+                    **change,
+                )
+            )
+            library.rev += 1
+            await trio.sleep(0.001)
+        with pytest.raises(trio.TooSlowError):
+            await events.wait_for("nothing", within=1)
+        assert len(events.of("library.updated")) <= 45
+        assert session.link.closed is None
     await scene.still_well()
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
 from trio.testing import MockClock
 
+from lanspread.commands import GetGame
 from lanspread.errors import LanspreadError
 from lanspread.model import Availability
+from lanspread.peer import Peer
 from lanspread.testing import Link, VirtualLan
+from lanspread.views import GameDetail
 from tests.peers.support import (
     END,
     SMALL_GAME,
@@ -244,3 +248,63 @@ async def test_an_upload_limit_holds(
     end = await fetch(ben, "Quake")
     assert end.type == "download.finished"
     assert end.data["seconds"] > 0.9 * sum(map(len, files.values())) / 500_000
+
+
+# -- manifests that are known ---------------------------------------------------------------------
+
+
+async def moved_by_game_get(peer: Peer, other: Peer) -> int:
+    """Bytes that `other` sends for a `game.get`, everything of QUIC included."""
+    session = other.sessions.get(peer.peer_id)
+    assert session is not None
+    before = session.connection.statistics().bytes_sent
+    detail = await peer.execute(GetGame(id="Quake"))
+    assert isinstance(detail, GameDetail)
+    assert detail.files
+    await trio.sleep(0.5)
+    return session.connection.statistics().bytes_sent - before
+
+
+async def test_a_manifest_travels_once(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    """The second `game.get` and the download move a few hundred bytes of it; a changed game all."""
+    files = {f"many/{number:04}.dat": b"%d" % number for number in range(2_000)}
+    files["version.ini"] = b"1.0\n"
+    write_game(tmp_path / "a", "Quake", files)
+    anna = await party.start(lan.add_host("a"), tmp_path / "a")
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    await until(lambda: offering(ben, "Quake"))
+    first = await moved_by_game_get(ben, anna)
+    assert first > 2_000 * 32
+    assert await moved_by_game_get(ben, anna) < 500
+    write_game(tmp_path / "a", "Quake", {"many/0000.dat": b"other"})
+    before = game(ben, "Quake").content_hash
+    anna.library.request_walk("Quake")
+    await until(lambda: offering(ben, "Quake") and game(ben, "Quake").content_hash != before)
+    assert await moved_by_game_get(ben, anna) > 2_000 * 32
+    assert await moved_by_game_get(ben, anna) < 500
+    assert (await fetch(ben, "Quake")).type == "download.finished"
+    assert read_game(tmp_path / "b", "Quake") == {**files, "many/0000.dat": b"other"}
+
+
+async def test_what_one_peer_sent_another_need_not_send(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    files = {f"many/{number:04}.dat": b"%d" % number for number in range(2_000)}
+    files["version.ini"] = b"1.0\n"
+    hosts = [lan.add_host(name) for name in "ab"]
+    peers = []
+    for host in hosts:
+        write_game(tmp_path / host.name, "Quake", files)
+        peers.append(await party.start(host, tmp_path / host.name))
+    ben = await party.start(lan.add_host("c"), tmp_path / "c")
+    await until(lambda: len(offering(ben, "Quake")) == 2)
+    await ben.execute(GetGame(id="Quake"))
+    first = [peer for peer in peers if peer.peer_id == min(peer.peer_id for peer in peers)]
+    for peer, host in zip(peers, hosts, strict=True):
+        if peer.peer_id == first[0].peer_id:
+            await party.leave(host)
+    (left,) = [peer for peer in peers if peer is not first[0]]
+    await until(lambda: offering(ben, "Quake") == (left.peer_id,))
+    assert await moved_by_game_get(ben, left) < 500

@@ -13,12 +13,24 @@ import trio
 from trio.testing import MockClock
 
 from lanspread import limits
+from lanspread.model import GameSummary
 from lanspread.peer import Peer
 from lanspread.sync import messages as m
 from lanspread.sync.exchange import Exchange, open_exchange
+from lanspread.sync.remote import RemoteLibrary
 from lanspread.sync.session import Session
 from lanspread.testing import VirtualLan
-from tests.peers.support import Party, connected, listed, until, write_game
+from tests.peers.support import (
+    Events,
+    Party,
+    connected,
+    game,
+    listed,
+    offering,
+    until,
+    write_game,
+)
+from tests.sync.support import summary
 
 TINY = {"data.eti": b"some bytes", "version.ini": b"1.0\n"}
 
@@ -71,6 +83,150 @@ async def test_a_peer_whose_state_was_restored_from_a_copy(
     after = held.library.position
     assert after.epoch == before.epoch
     assert after.rev < before.rev
+
+
+def view_of(peer: Peer, other: Peer) -> RemoteLibrary:
+    record = peer.directory.get(other.peer_id)
+    assert record is not None
+    assert record.library is not None
+    return record.library
+
+
+async def test_the_regrown_state(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    """A peer lost its state and grew back to the same revision with other content."""
+    host, folder = lan.add_host("owner"), tmp_path / "owner"
+    write_game(folder, "Old", TINY)
+    await party.start(host, folder)
+    await party.leave(host)
+    shutil.copytree(folder / "state", tmp_path / "copy")
+    other = await party.start(lan.add_host("other"), tmp_path / "other")
+    write_game(folder, "Lost", TINY)
+    owner = await party.start(host, folder)
+    await until(lambda: offering(other, "Lost"))
+    before = view_of(other, owner).position
+    await party.leave(host)
+    shutil.rmtree(folder / "state")
+    shutil.copytree(tmp_path / "copy", folder / "state")
+    shutil.rmtree(folder / "games/Lost")
+    # Cut off, so that the other hears of nothing in between.
+    lan.partition([host])
+    owner = await party.start(host, folder)
+    games: dict[str, GameSummary] = {}
+    owner._publisher._summaries = games.values
+    while owner._publisher.current.rev < before.rev:
+        games["New"] = summary("New", size=len(games) + owner._publisher.current.rev)
+        await owner._publisher.refresh()
+    now = owner._publisher.current
+    assert (now.epoch, now.rev) == (before.epoch, before.rev)
+    assert now.digest != before.digest
+    lan.heal()
+    await until(lambda: listed(other, "New"))
+    assert not listed(other, "Lost")
+    assert view_of(other, owner).position == owner._publisher.current.position
+
+
+async def test_a_restart_with_the_same_games_keeps_the_revision(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    """Nobody asks for anything, and nobody hears of a change."""
+    host, folder = lan.add_host("owner"), tmp_path / "owner"
+    write_game(folder, "Game", TINY)
+    owner = await party.start(host, folder)
+    other = await party.start(lan.add_host("other"), tmp_path / "other")
+    await until(lambda: offering(other, "Game"))
+    await trio.sleep(5)
+    before = owner._publisher.current.position
+    events = Events(other)
+    await party.leave(host)
+    await events.wait_for("peer.lost")
+    owner = await party.start(host, folder)
+    await events.wait_for("peer.connected")
+    await trio.sleep(5)
+    assert owner._publisher.current.position == before
+    assert view_of(other, owner).position == before
+    await party.leave(host)
+    await events.wait_for("peer.lost")
+    assert not events.of("library.updated")
+
+
+async def test_a_crash_between_saving_and_announcing(
+    autojump_clock: MockClock,
+    lan: VirtualLan,
+    party: Party,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was saved and never said is what the next start says, under the same revision."""
+    host, folder = lan.add_host("owner"), tmp_path / "owner"
+    write_game(folder, "Game", TINY)
+    owner = await party.start(host, folder)
+    other = await party.start(lan.add_host("other"), tmp_path / "other")
+    await until(lambda: offering(other, "Game"))
+    await trio.sleep(5)
+    before, saved = owner._publisher.current.rev, trio.Event()
+
+    async def save_and_hang(epoch: bytes, rev: int, digest: bytes) -> None:
+        owner._state.save_revision(epoch, rev, digest)
+        saved.set()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(owner._publisher, "_save", save_and_hang)
+    (folder / "games/Game/local").mkdir()
+    owner.library.request_walk("Game")
+    await saved.wait()
+    assert not game(other, "Game").installed
+    await party.kill(host)
+    host.come_back()
+    owner = await party.start(host, folder)
+    assert owner._publisher.current.rev == before + 1
+    await until(lambda: view_of(other, owner).position == owner._publisher.current.position)
+    assert view_of(other, owner).games["game"].installed
+
+
+async def test_one_game_of_ten_thousand(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    """The whole library once; after that each change costs what it is."""
+    owner = await party.start(lan.add_host("owner"), tmp_path / "owner")
+    games = {f"game {number}": summary(f"Game {number}") for number in range(10_000)}
+    owner._publisher._summaries = games.values
+    await owner._publisher.refresh()
+    other = await party.start(lan.add_host("other"), tmp_path / "other")
+    await until(lambda: connected(other) and len(view_of(other, owner).games) == 10_000)
+    await trio.sleep(10)
+    session = session_between(owner, other)
+    snapshot_bytes = session.connection.statistics().bytes_sent
+    assert snapshot_bytes > 1_500_000
+    events = Events(other)
+    for number in range(20):
+        games[f"game {number}"] = summary(f"Game {number}", size=2)
+        owner._publisher.touch()
+        news = await events.wait_for("library.updated")
+        assert news.data["games"] == [f"Game {number}"]
+    found = view_of(other, owner)
+    assert found.position == owner._publisher.current.position
+    assert found.games["game 7"].size == 2
+    moved = session.connection.statistics().bytes_sent - snapshot_bytes
+    assert moved < 20 * 1_000
+    print(f"snapshot: {snapshot_bytes} bytes, a change: {moved / 20:.0f}")
+
+
+async def test_a_session_that_reads_nothing_holds_one_announcement(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    """However often the library changes meanwhile; then it hears of all of it at once."""
+    async with a_pair(lan, party, tmp_path) as (owner, asker):
+        session = session_between(owner, asker)
+        games: dict[str, GameSummary] = {}
+        owner._publisher._summaries = games.values
+        for number in range(3 * limits.OUTBOX):
+            games["game"] = summary("Game", size=number + 1)
+            await owner._publisher.refresh()
+            assert session._outbox_in.statistics().current_buffer_used <= 1
+        assert session.alive
+        await until(lambda: view_of(asker, owner).position == owner._publisher.current.position)
 
 
 # -- what asking may cost -------------------------------------------------------------------------

@@ -40,6 +40,11 @@ class Session:
         self.body = body
         self.peer_id: str = body["peer_id"]
         self.heard: list[Message] = []
+        # The other side's library, and how it came to be what it is: "delta" or "snapshot".
+        self.view = wire.View()
+        self.applied: list[str] = []
+        # The revision of ours that the other side was told of last.
+        self.told: int | None = None
 
     async def run(self) -> None:
         """Read and serve until the link is over."""
@@ -57,6 +62,8 @@ class Session:
                     self.control.send(message("Pong"))
                 elif found["type"] != "Pong":
                     self.heard.append(found)
+                    if found["type"] == "LibraryDelta" and self.view.apply(found):
+                        self.applied.append("delta")
 
     async def _serve(self, pipe: Pipe) -> None:
         with suppress(LinkClosed, PipeReset):
@@ -68,9 +75,15 @@ class Session:
                 else:
                     await handler(self, pipe, request)
 
-    def announce(self) -> None:
-        """Say where our library stands now."""
+    def announce(self, *, by_delta: bool = False) -> None:
+        """Say where our library stands now, if that is wanted and can be by what changed."""
         library = self.node.library
+        library.remember()
+        base, self.told = self.told, library.rev
+        delta = library.delta_since(base) if by_delta and base is not None else None
+        if delta is not None:
+            self.control.send(message("LibraryDelta", peer_id=self.node.peer_id, **delta))
+            return
         position = library.position() | {"game_count": len(library.games)}
         self.control.send(message("LibrarySummary", peer_id=self.node.peer_id, **position))
 
@@ -91,6 +104,27 @@ class Session:
         if [page["page"] for page in pages] != list(range(len(pages))):
             raise Broken("pages out of order")
         return pages
+
+    async def follow(self) -> None:
+        """Bring `view` to where the other side is, by what changed if it has that."""
+        view = self.view
+        since = {"epoch": view.epoch, "rev": view.rev} if view.epoch else None
+        pipe = self.ask("GetLibrary", end=False, since=since)
+        found = await pipe.answer("LibraryDelta", "LibrarySnapshot")
+        if found["type"] == "LibraryDelta":
+            pipe.send(b"", end=True)
+            if not view.apply(found):
+                raise Broken("a delta that does not fit what was asked for")
+            self.applied.append("delta")
+            return
+        pages = [found]
+        while pages[-1]["more"]:
+            pipe.send(message("NextPage", page=len(pages)))
+            pages.append(await pipe.answer("LibrarySnapshot"))
+        pipe.send(b"", end=True)
+        if not view.replace(pages):
+            raise Broken("a library that does not match its digest")
+        self.applied.append("snapshot")
 
     async def library(self) -> dict[str, Message]:
         """The summaries by id, checked against the digest that comes with them."""
@@ -178,6 +212,14 @@ async def serve_library(session: Session, pipe: Pipe, request: Message) -> None:
     games = [game.summary() for game in node.library.games.values()]
     fields: Message = {"games": games}
     if request["type"] == "GetLibrary":
+        since = request["since"]
+        node.library.remember()
+        session.told = node.library.rev
+        if since is not None and since["epoch"] == node.library.epoch:
+            delta = node.library.delta_since(since["rev"])
+            if delta is not None:
+                pipe.send(message("LibraryDelta", peer_id=node.peer_id, **delta), end=True)
+                return
         fields |= node.library.position() | {"peer_id": node.peer_id, "game_count": len(games)}
     answer = "GameList" if request["type"] == "ListGames" else "LibrarySnapshot"
     await send_pages(pipe, [message(answer, page=0, more=False, **fields)])
@@ -190,6 +232,11 @@ async def serve_game(session: Session, pipe: Pipe, request: Message) -> None:
         pipe.send(message("Error", code="NotFound", message=""), end=True)
     elif request.get("manifest_hash", game.manifest_hash) != game.manifest_hash:
         pipe.send(message("Error", code="Changed", message=""), end=True)
+    elif request["type"] == "GetGame" and (
+        request["known_manifest_hash"],
+        request["known_content_hash"],
+    ) == (game.manifest_hash, game.content_hash):
+        pipe.send(message("NotModified"), end=True)
     elif request["type"] == "GetGame":
         await send_pages(pipe, game.manifest_pages())
     elif request["type"] == "GetBlockDigests":

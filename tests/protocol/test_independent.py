@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import random
+import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,11 +15,12 @@ import cbor2
 import pytest
 import trio
 
-from lanspread.commands import DownloadGame
+from lanspread.commands import DownloadGame, GetGame
 from lanspread.config import Config
 from lanspread.peer import Peer, open_peer
 from lanspread.platform import real_seams
 from lanspread.seams import Address
+from lanspread.views import GameDetail
 from tests.protocol import wire
 from tests.protocol.independent import Node, Session, open_node, serve_game, serve_library
 from tests.protocol.links import CHANGED, LinkClosed, Pipe, Refused
@@ -179,7 +181,8 @@ async def test_ours_hears_of_a_game_that_comes_later(tmp_path: Path) -> None:
         session.announce()
         assert await download(ours, "Quake") == ("download.finished", [])
         with trio.fail_after(10):
-            while not any(heard.get("game_count") == 1 for heard in session.heard):
+            # Our new game is announced: all else of it is known by then.
+            while not any(heard.get("added") or heard.get("updated") for heard in session.heard):
                 await trio.sleep(0.05)
     assert read_game(tmp_path, "Quake") == FILES
 
@@ -230,35 +233,93 @@ async def test_an_asker_that_stops_early_keeps_its_session(tmp_path: Path) -> No
         assert await session.fetch_game("Quake") == FILES
 
 
-async def test_ours_takes_a_delta_if_it_asks_for_one(tmp_path: Path) -> None:
-    """An owner may answer a position with a delta, and null only with a snapshot."""
+async def until_view(session: Session, *ids: str) -> None:
+    with trio.fail_after(30):
+        while set(session.view.games) != set(ids):
+            await trio.sleep(0.02)
 
-    async def by_delta(session: Session, pipe: Pipe, request: wire.Message) -> None:
-        since, library = request["since"], session.node.library
-        if since is None or since["epoch"] != library.epoch:
-            await serve_library(session, pipe, request)
-            return
-        delta = {
-            "from_rev": since["rev"],
-            "to_rev": library.rev,
-            "added": [game.summary() for game in library.games.values()],
-            "updated": [],
-            "removed": [],
-        }
-        fields = library.position() | delta | {"peer_id": session.node.peer_id}
-        del fields["library_rev"]
-        pipe.send(message("LibraryDelta", **fields), end=True)
 
-    async with open_node() as node, open_ours(tmp_path) as ours:
-        node.handlers["GetLibrary"] = by_delta
+async def test_it_follows_ours_by_deltas(tmp_path: Path) -> None:
+    """Announced ones, and the answer to a position; by a snapshot before it has anything."""
+    write_game(tmp_path, "Quake")
+    async with open_ours(tmp_path) as ours, open_node() as node:
         session = await node.dial(port_of(ours))
-        # Until our peer has its first view of the empty library.
-        await trio.sleep(0.5)
-        node.library.games["Quake"] = Game.of("Quake", "1.0", FILES, BLOCK)
-        node.library.rev += 1
-        session.announce()
-        assert await download(ours, "Quake") == ("download.finished", [])
+        await until_listed(session, "Quake")
+        await session.follow()
+        write_game(tmp_path, "Doom")
+        ours.library.request_walk("Doom")
+        await until_view(session, "Quake", "Doom")
+        shutil.rmtree(tmp_path / "games/Quake")
+        ours.library.request_walk("Quake")
+        await until_view(session, "Doom")
+        assert session.applied[0] == "snapshot"
+        assert set(session.applied[1:]) == {"delta"}
+        before = state_of(session)
+        again = await node.dial(port_of(ours))
+        again.view = session.view
+        await again.follow()
+        assert again.applied == ["delta"]
+        assert state_of(again) == before
+
+
+def state_of(session: Session) -> tuple[bytes, int, dict[str, bytes]]:
+    view = session.view
+    return view.epoch, view.rev, dict(view.games)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_ours_follows_it_by_deltas(tmp_path: Path, announced: bool) -> None:
+    """It sends what changed, or says only where it stands and answers what changed since."""
+    asked: list[object] = []
+
+    async def answer(session: Session, pipe: Pipe, request: wire.Message) -> None:
+        asked.append(request["since"])
+        await serve_library(session, pipe, request)
+
+    games = {name: Game.of(name, "1.0", FILES, BLOCK) for name in ("Quake", "Doom", "Hexen")}
+    async with open_node([games["Doom"]]) as node, open_ours(tmp_path) as ours:
+        node.handlers["GetLibrary"] = answer
+        session = await node.dial(port_of(ours))
+        await until_shown(ours, "Doom")
+        assert asked == [None]
+        for name in ("Quake", "Hexen"):
+            await trio.sleep(0.15)
+            del node.library.games[next(iter(node.library.games))]
+            node.library.games[name] = games[name]
+            before = {"epoch": node.library.epoch, "rev": node.library.rev}
+            node.library.rev += 1
+            session.announce(by_delta=announced)
+            await until_shown(ours, name)
+            assert asked[1:] == [] if announced else asked[-1] == before
+        assert await download(ours, "Hexen") == ("download.finished", [])
         assert session.link.closed is None
+
+
+async def until_shown(peer: Peer, *ids: str) -> None:
+    with trio.fail_after(10):
+        while {game.id for game in peer.games()} != set(ids):
+            await trio.sleep(0.02)
+
+
+async def test_it_sends_a_manifest_once(tmp_path: Path) -> None:
+    """Asked again, it says that nothing has changed, and until something has that is believed."""
+    asked: list[object] = []
+
+    async def answer(session: Session, pipe: Pipe, request: wire.Message) -> None:
+        asked.append(request["known_content_hash"])
+        await serve_game(session, pipe, request)
+
+    game = Game.of("Quake", "1.0", FILES, BLOCK)
+    async with open_node([game]) as node, open_ours(tmp_path) as ours:
+        node.handlers["GetGame"] = answer
+        await node.dial(port_of(ours))
+        await until_shown(ours, "Quake")
+        for _ in range(2):
+            detail = await ours.execute(GetGame(id="Quake"))
+            assert isinstance(detail, GameDetail)
+            assert {entry.path for entry in detail.files} == set(FILES)
+        assert await download(ours, "Quake") == ("download.finished", [])
+        assert asked == [None, game.content_hash, game.content_hash]
 
 
 # -- sources that are not as they should be -------------------------------------------------------

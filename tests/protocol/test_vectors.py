@@ -26,10 +26,13 @@ from lanspread.model import Availability, FileEntry, GameSummary, Manifest, bloc
 from lanspread.seams import Address, Advertisement
 from lanspread.sync import codec
 from lanspread.sync import messages as m
+from lanspread.sync.delta import Diff, apply_change, diff
+from lanspread.sync.remote import Draft, decode_game
 from lanspread.transport import cbor
 from lanspread.transport.dns_records import RawRecord, instance_label, parse_record, txt_of
 from lanspread.transport.framing import FrameReader, frame
 from tests.protocol.page import Vector, field_tables, read_page, table, vectors
+from tests.sync.support import decoded
 
 PAGE = read_page()
 VECTORS = vectors(PAGE)
@@ -311,6 +314,61 @@ def check_delta(vector: Vector) -> None:
     assert codec.library_digest(_hashes(old, vector["added"])) == vector["library_digest"]
 
 
+@checks("library-delta-applied")
+def check_delta_applied(vector: Vector) -> None:
+    first, second = vector["before_old"], vector["before_doom"]
+    draft = Draft()
+    for encoded in (first, second):
+        draft.add(decode_game(encoded))
+    assert draft.digest() == codec.library_digest(_hashes(first, second))
+    assert draft.digest() == vector["digest_before"]
+    message = codec.decode(vector["encoded"])
+    assert isinstance(message, m.LibraryDelta)
+    assert codec.encode(message) == vector["encoded"]
+    assert (message.from_rev, message.to_rev) == (vector["from_rev"], vector["to_rev"])
+    assert (message.added, message.updated) == ((vector["added"],), (vector["updated"],))
+    assert message.removed == tuple(vector["removed"])
+    assert message.library_digest == vector["digest_after"]
+    apply_change(draft, decoded(message))
+    assert draft.digest() == vector["digest_after"]
+    before = {codec.decode_summary(data).id: data for data in (first, second)}
+    after = {codec.decode_summary(data).id: data for data in (*message.added, *message.updated)}
+    assert diff(before, after) == Diff(message.added, message.updated, message.removed)
+
+
+@checks("library-delta-empty")
+def check_delta_empty(vector: Vector) -> None:
+    known = VECTORS["library-delta"]
+    assert vector["library_digest"] == VECTORS["library-delta-applied"]["digest_before"]
+    _same(
+        vector,
+        m.LibraryDelta(
+            peer_id=known["peer_id"],
+            library_epoch=known["library_epoch"],
+            from_rev=vector["rev"],
+            to_rev=vector["rev"],
+            library_digest=vector["library_digest"],
+            added=(),
+            updated=(),
+            removed=(),
+        ),
+    )
+
+
+@checks("not-modified")
+def check_not_modified(vector: Vector) -> None:
+    tiny = VECTORS["tiny-game"]
+    asked = m.GetGame(
+        id="quake",
+        known_manifest_hash=tiny["manifest_hash"],
+        known_content_hash=tiny["content_hash"],
+    )
+    assert codec.encode(asked) == vector["request"]
+    assert codec.decode(vector["request"]) == asked
+    assert codec.encode(m.NotModified()) == vector["answer"]
+    assert codec.decode(vector["answer"]) == m.NotModified()
+
+
 # -- discovery ------------------------------------------------------------------------------------
 
 
@@ -381,6 +439,11 @@ def test_the_limits_of_the_page_are_ours() -> None:
         "of these for file bytes": limits.MAX_SERVED_CHUNKS_PER_SESSION,
         "of these answered in pages": limits.MAX_SERVED_PAGED_PER_SESSION,
         "requests before HelloAck": limits.MAX_EARLY_REQUESTS,
+        "games of which changes are remembered": limits.MAX_HISTORY_IDS,
+        "deltas held, of a peer": limits.MAX_HELD_DELTAS,
+        "bytes of deltas held, of a peer": limits.MAX_HELD_DELTA_BYTES,
+        "bytes of deltas held, of all peers": limits.MAX_HELD_DELTA_BYTES_OF_ALL,
+        "manifests kept": limits.MAX_CACHED_MANIFEST_BYTES,
         "streams open, by one side": limits.MAX_STREAMS_FROM_PEER,
         "unread and reassembly bytes, per connection": limits.MAX_CONNECTION_BUFFER_BYTES,
         "unread and reassembly bytes, per endpoint": limits.MAX_ENDPOINT_BUFFER_BYTES,

@@ -209,9 +209,72 @@ class Library:
     epoch: bytes = field(default_factory=lambda: os.urandom(16))
     rev: int = 1
 
+    # What each revision so far held, as encoded summaries by id.
+    revisions: dict[int, dict[str, bytes]] = field(default_factory=dict)
+
+    def remember(self) -> dict[str, bytes]:
+        """What the library holds now, from now on also as this revision."""
+        return self.revisions.setdefault(
+            self.rev, {game.id: game.summary() for game in self.games.values()}
+        )
+
+    def delta_since(self, rev: int) -> Message | None:
+        """The fields of a LibraryDelta but `peer_id`; None if that revision is not remembered."""
+        before, now = self.revisions.get(rev), self.remember()
+        if before is None:
+            return None
+        return {
+            "library_epoch": self.epoch,
+            "from_rev": rev,
+            "to_rev": self.rev,
+            "library_digest": library_digest(list(now.values())),
+            "added": [data for id, data in now.items() if id not in before],
+            "updated": [data for id, data in now.items() if before.get(id, data) != data],
+            "removed": [id for id in before if id not in now],
+        }
+
     def position(self) -> Message:
         return {
             "library_epoch": self.epoch,
             "library_rev": self.rev,
             "library_digest": library_digest([game.summary() for game in self.games.values()]),
         }
+
+
+@dataclass
+class View:
+    """The other side's library as it was last applied."""
+
+    epoch: bytes = b""
+    rev: int = -1
+    games: dict[str, bytes] = field(default_factory=dict)
+
+    def apply(self, delta: Message) -> bool:
+        """Whether a delta fits; if not, the view stays as it was."""
+        at = (delta["library_epoch"], delta["from_rev"])
+        if at != (self.epoch, self.rev) or delta["to_rev"] < delta["from_rev"]:
+            return False
+        games = dict(self.games)
+        for id in delta["removed"]:
+            if games.pop(id, None) is None:
+                return False
+        for kind in ("updated", "added"):
+            for data in delta[kind]:
+                id = cbor2.loads(data)["id"]
+                if (id in games) != (kind == "updated"):
+                    return False
+                games[id] = data
+        if library_digest(list(games.values())) != delta["library_digest"]:
+            return False
+        self.games, self.rev = games, delta["to_rev"]
+        return True
+
+    def replace(self, pages: Sequence[Message]) -> bool:
+        """Whether a snapshot is what it says."""
+        encoded = [game for page in pages for game in page["games"]]
+        first = pages[0]
+        if library_digest(encoded) != first["library_digest"]:
+            return False
+        self.epoch, self.rev = first["library_epoch"], first["library_rev"]
+        self.games = {cbor2.loads(data)["id"]: data for data in encoded}
+        return True

@@ -1,296 +1,241 @@
-"""Following a peer's library: what is asked again, when, and what is not believed."""
+"""Our library as it is published: revisions, what changed since one, pages, and who was told."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 import attrs
 import pytest
-import trio
-from trio.testing import MockClock
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lanspread import limits
 from lanspread.model import Availability, GameSummary
+from lanspread.sync import codec
 from lanspread.sync import messages as m
-from lanspread.sync.directory import Position, RemoteLibrary
-from lanspread.sync.errors import PeerMisbehaved, RequestRefused
-from lanspread.sync.library import Follower, PublishedLibrary, fetch_library
-from lanspread.sync.session import Session
+from lanspread.sync.delta import Diff, apply_change, diff
+from lanspread.sync.history import History
+from lanspread.sync.library import PublishedLibrary, Told
+from lanspread.sync.remote import Contradiction, Draft, changed_games, decode_game
+from lanspread.transport import cbor
+from tests.sync.support import EPOCH, PEER, decoded, library, remote, summary
 
-PEER = "22222222-2222-8222-8222-222222222222"
-EPOCH = b"e" * 16
-
-
-def summary(id: str, size: int = 1) -> GameSummary:
-    return GameSummary(
-        id=id,
-        name=id,
-        eti_version="1.0",
-        size=size,
-        downloaded=True,
-        installed=False,
-        manifest_hash=bytes(32),
-        content_hash=None,
-        availability=Availability.READY,
-    )
+# Some fold to one another, some cannot be a folder's name.
+IDS = st.sampled_from(("Quake", "quake", "QUAKE", "straße", "STRASSE", "con", "..", "doom", "ünï"))
+LIBRARIES = st.dictionaries(IDS, st.integers(0, 3)).map(
+    lambda games: [summary(id, size) for id, size in games.items()]
+)
 
 
-def library(rev: int, *ids: str) -> PublishedLibrary:
-    """A library at `rev`."""
-    made, _ = PublishedLibrary.empty(EPOCH, rev - 1).refresh(summary(id) for id in ids)
-    return made
+def grown(before: PublishedLibrary, games: list[GameSummary]) -> PublishedLibrary:
+    return before.refresh(games)[0]
 
 
-class Owner:
-    """The session with a peer whose library is `current`; it counts what it is asked.
-
-    `pages` replaces its answers; `silent` has it never answer.
-    """
-
-    peer_id = PEER
-
-    def __init__(self, current: PublishedLibrary) -> None:
-        self.current = current
-        self.pages: Callable[[], Iterator[m.Page]] = lambda: self.current.snapshot_pages(PEER)
-        self.silent = False
-        self.asked = 0
-        self.pages_asked = 0
-        self.closed = ""
-
-    @asynccontextmanager
-    async def request(self, message: m.Message, **kind: Any) -> AsyncIterator[Owner]:
-        assert message == m.GetLibrary(since=None)
-        self.asked += 1
-        self._answers = self.pages()
-        yield self
-
-    async def answer(self, kind: type[m.Page]) -> m.Page:
-        await trio.sleep(0.01)
-        if self.silent:
-            await trio.sleep_forever()
-        self.pages_asked += 1
-        return next(self._answers)
-
-    async def ask_page(self, page: int) -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def finish_asking(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def close(self, code: int, reason: str = "") -> None:
-        self.closed = reason
-
-    def as_session(self) -> Session:
-        return cast(Session, self)
+def at(rev: int, games: list[GameSummary]) -> PublishedLibrary:
+    return PublishedLibrary.empty(EPOCH, rev - 1).begun(games, None)[0]
 
 
-@asynccontextmanager
-async def following(
-    owner: Owner, view: Position | None = None
-) -> AsyncIterator[tuple[Follower, list[RemoteLibrary]]]:
-    applied: list[RemoteLibrary] = []
-    follower = Follower(owner.as_session(), view, applied.append)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follower.run)
-        yield follower, applied
-        nursery.cancel_scope.cancel()
+# -- diff and apply -------------------------------------------------------------------------------
 
 
-async def test_what_the_view_holds_is_not_asked_for(autojump_clock: MockClock) -> None:
-    owner = Owner(library(7, "quake"))
-    async with following(owner, owner.current.position) as (follower, _):
-        follower.announce(attrs.evolve(owner.current.position, rev=9))
-        await trio.sleep(10)
-    assert owner.asked == 0
+@given(LIBRARIES, LIBRARIES)
+def test_apply_of_diff_is_the_other_library(a: list[GameSummary], b: list[GameSummary]) -> None:
+    before = at(5, a)
+    after = grown(before, b)
+    delta = after.delta_since(PEER, 5)
+    assert delta is not None
+    view = remote(before)
+    draft = Draft(view)
+    apply_change(draft, decoded(delta))
+    assert draft.digest() == after.digest
+    found = draft.finish(after.position)
+    assert found == remote(after)
+    assert view == remote(before), "the view before was changed"
+    everywhere = changed_games(view, found)
+    assert changed_games(view, found, draft.touched) == everywhere
+    assert set(everywhere) <= {game.id for game in (*a, *b)}
 
 
-async def test_a_restored_owner_goes_on_from_a_lower_revision(autojump_clock: MockClock) -> None:
-    """What an earlier session brought does not make this one's announcements late."""
-    before, now = library(50, "quake", "doom"), library(12, "quake", "hexen")
-    owner = Owner(now)
-    async with following(owner, before.position) as (follower, applied):
-        follower.announce(now.position)
-        await trio.sleep(1)
-        owner.current = library(13, "hexen")
-        follower.announce(owner.current.position)
-        await trio.sleep(1)
-    assert [found.position.rev for found in applied] == [12, 13]
-    assert set(applied[-1].games) == {"hexen"}
+@given(LIBRARIES)
+def test_diff_with_itself_is_empty(games: list[GameSummary]) -> None:
+    encoded = at(5, games).encoded
+    assert not diff(encoded, encoded)
+    assert grown(at(5, games), games).rev == 5
 
 
-async def test_an_announcement_that_a_snapshot_overtook_is_late(
-    autojump_clock: MockClock,
-) -> None:
-    owner = Owner(library(5, "quake"))
-    async with following(owner) as (follower, applied):
-        follower.announce(library(3, "doom").position)
-        await trio.sleep(1)
-        follower.announce(library(4, "hexen").position)
-        await trio.sleep(10)
-        assert [found.position.rev for found in applied] == [5]
-    assert owner.asked == 1
+@given(st.lists(LIBRARIES, min_size=1, max_size=6))
+def test_folded_steps_are_the_diff_of_their_ends(steps: list[list[GameSummary]]) -> None:
+    """From every revision that is held: nothing is added that was there, and so on."""
+    revisions = [at(5, steps[0])]
+    for games in steps[1:]:
+        revisions.append(grown(revisions[-1], games))
+    last = revisions[-1]
+    for earlier in revisions:
+        delta = last.delta_since(PEER, earlier.rev)
+        assert delta is not None
+        expected = diff(earlier.encoded, last.encoded)
+        assert set(delta.added) == set(expected.added)
+        assert set(delta.updated) >= set(expected.updated)
+        assert set(delta.removed) == set(expected.removed)
+        draft = Draft(remote(earlier))
+        apply_change(draft, decoded(delta))
+        assert draft.digest() == last.digest
 
 
-async def test_a_peer_that_does_not_answer_is_asked_again_ever_more_seldom(
-    autojump_clock: MockClock,
-) -> None:
-    owner = Owner(library(5, "quake"))
-    owner.silent = True
-    async with following(owner) as (follower, applied):
-        follower.announce(owner.current.position)
-        await trio.sleep(limits.REQUEST_SILENCE_S + limits.LIBRARY_RETRY_S + 1)
-        assert owner.asked == 2
-        await trio.sleep(600)
-        assert owner.asked < 12
-        owner.silent = False
-        await trio.sleep(limits.REQUEST_SILENCE_S + limits.LIBRARY_RETRY_MAX_S + 1)
-        assert [found.position for found in applied] == [owner.current.position]
+def test_what_a_newer_peer_adds_to_a_summary_counts() -> None:
+    """Fields that we do not know are hashed as they came."""
+    plain = codec.encode_summary(summary("quake"))
+    value = cast(dict[str, object], codec._decode(plain))
+    newer = cbor.encode(value | {"colour": "brown"})
+    draft = Draft(remote(library(5, "doom")))
+    draft.add(decode_game(newer))
+    draft.remove("doom")
+    assert draft.digest() == codec.library_digest({"quake": codec.summary_hash(newer)})
+    assert draft.digest() != codec.library_digest({"quake": codec.summary_hash(plain)})
 
 
-async def test_silence_before_the_second_page_counts_by_itself(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The patience is with each page: a long answer may take long."""
-    monkeypatch.setattr(limits, "PAGE_BYTES", 1)
-    owner = Owner(library(5, *(f"game {number}" for number in range(10))))
-    slow = owner.answer
-
-    async def answer(kind: type[m.Page]) -> m.Page:
-        await trio.sleep(limits.REQUEST_SILENCE_S - 1)
-        owner.silent = owner.pages_asked == most
-        return await slow(kind)
-
-    monkeypatch.setattr(owner, "answer", answer)
-    most = 100
-    found = await fetch_library(owner.as_session())
-    assert found is not None
-    assert len(found.games) == 10
-    owner.pages_asked, most = 0, 4
-    with trio.fail_after(6 * limits.REQUEST_SILENCE_S):
-        assert await fetch_library(owner.as_session()) is None
+@pytest.mark.parametrize("what", ["add", "update", "remove", "too many"])
+def test_what_does_not_fit_a_library(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(limits, "MAX_GAMES_PER_PEER", 2)
+    draft = Draft(remote(library(5, "quake", "doom")))
+    known = decode_game(codec.encode_summary(summary("quake")))
+    other = decode_game(codec.encode_summary(summary("hexen")))
+    with pytest.raises(Contradiction):
+        match what:
+            case "add":
+                draft.add(known)
+            case "update":
+                draft.update(other)
+            case "remove":
+                draft.remove("hexen")
+            case _:
+                draft.add(other)
 
 
-def refused() -> Iterator[m.Page]:
-    raise RequestRefused(m.ERROR_BUSY, "")
+def test_a_full_library_exchanges_a_game_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_GAMES_PER_PEER", 2)
+    before = library(5, "quake", "doom")
+    after = grown(before, [summary("quake"), summary("hexen")])
+    delta = after.delta_since(PEER, 5)
+    assert delta is not None
+    draft = Draft(remote(before))
+    apply_change(draft, decoded(delta))
+    assert draft.digest() == after.digest
 
 
-async def test_a_busy_peer_is_asked_again(autojump_clock: MockClock) -> None:
-    owner = Owner(library(5, "quake"))
-
-    answers, owner.pages = owner.pages, refused
-    async with following(owner) as (follower, applied):
-        follower.announce(owner.current.position)
-        await trio.sleep(1)
-        owner.pages = answers
-        await trio.sleep(limits.LIBRARY_RETRY_S)
-        assert len(applied) == 1
+# -- history --------------------------------------------------------------------------------------
 
 
-async def test_announcements_that_never_come_true_cost_ever_less(
-    autojump_clock: MockClock,
-) -> None:
-    owner = Owner(library(5, "quake"))
-    async with following(owner) as (follower, _):
-        for number in range(6_000):
-            follower.announce(Position(EPOCH, 6 + number, b"\1" * 32))
-            await trio.sleep(0.1)
-        assert 10 < owner.asked < 30
-        # It is not held against one that then tells the truth for longer than that.
-        owner.current = library(7_000, "doom")
-        follower.announce(owner.current.position)
-        await trio.sleep(limits.LIBRARY_RETRY_MAX_S + 1)
-        asked = owner.asked
-        owner.current = library(7_001, "hexen")
-        follower.announce(owner.current.position)
-        await trio.sleep(1)
-        assert owner.asked == asked + 1
-        follower.announce(Position(EPOCH, 7_002, b"\1" * 32))
-        await trio.sleep(1)
-        assert owner.asked > asked + 3
+def test_history_is_bounded_by_ids_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_HISTORY_IDS", 20)
+    history = History(0)
+    for rev in range(1, 101):
+        history = history.then(rev, [(f"game {rev}", False)])
+    assert history.since(100) == {}
+    assert history.since(90) == {f"game {rev}": False for rev in range(91, 101)}
+    assert history.since(89) is None
+    assert history.since(101) is None
+    # One change that is larger than all there is room for leaves nothing but where it led.
+    history = history.then(101, [(f"other {number}", True) for number in range(50)])
+    assert (history.since(100), history.since(101)) == (None, {})
 
 
-async def test_an_honest_owner_that_changes_all_the_time_is_followed_closely(
-    autojump_clock: MockClock,
-) -> None:
-    """What is fetched may be newer than what was announced: that is not in vain."""
-    owner = Owner(library(1, "quake"))
-    async with following(owner) as (follower, applied):
-        for rev in range(2, 200):
-            owner.current = library(rev, f"game {rev}")
-            follower.announce(owner.current.position)
-            await trio.sleep(0.007)
-        await trio.sleep(1)
-        assert len(applied) > 5
-        assert applied[-1].position == owner.current.position
+def test_a_delta_that_is_too_large_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PAGE_BYTES", 1_000)
+    before = library(5, "quake")
+    after = grown(before, [summary(f"game {number}") for number in range(100)])
+    assert after.delta_since(PEER, 5) is None
+    assert after.delta_since(PEER, 6) is not None
+    assert Diff((), (), tuple("x" for _ in range(limits.MAX_CBOR_ITEMS))).fits is False
 
 
-# -- answers that contradict themselves -----------------------------------------------------------
+def test_the_largest_delta_fits_a_message() -> None:
+    """As many ids as items allow, and summaries up to the bytes that a page may have."""
+    gone = at(5, [summary(f"{number:05}") for number in range(19_900)])
+    after = grown(gone, [])
+    delta = after.delta_since(PEER, 5)
+    assert delta is not None
+    assert len(codec.encode(delta)) <= limits.MAX_MESSAGE_BYTES
+    assert codec.decode(codec.encode(delta)) == delta
+    before, most = at(5, []), None
+    for count in range(2_000, 4_000, 100):
+        games = [attrs.evolve(summary(f"{n:05}"), name="n" * 128) for n in range(count)]
+        found = grown(before, games).delta_since(PEER, 5)
+        if found is None:
+            break
+        most = found
+    assert most is not None
+    data = codec.encode(most)
+    assert limits.PAGE_BYTES * 0.9 < len(data) <= limits.MAX_MESSAGE_BYTES
+    assert codec.decode(data) == most
 
 
-def endless(owner: Owner, count: int) -> Iterator[m.Page]:
-    """Pages of one new game each, of a library that says to have `count`."""
-    number = 0
-    while True:
-        made = library(5, f"game {number}")
-        (page,) = made.snapshot_pages(PEER)
-        assert isinstance(page, m.LibrarySnapshot)
-        yield attrs.evolve(
-            page, page=number, more=True, game_count=count, library_digest=b"\1" * 32
-        )
-        number += 1
+# -- a start --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, 1, 10])
-async def test_no_more_is_taken_than_was_announced(autojump_clock: MockClock, count: int) -> None:
-    owner = Owner(library(5))
-    owner.pages = lambda: endless(owner, count)
-    with pytest.raises(PeerMisbehaved, match="too many games"):
-        await fetch_library(owner.as_session())
-    assert owner.pages_asked == count + 1
+def test_an_unchanged_library_keeps_its_revision_over_a_start() -> None:
+    before = library(5, "quake", "doom")
+    saved = PublishedLibrary.empty(EPOCH, 5)
+    again, changed = saved.begun([summary("doom"), summary("quake")], before.digest)
+    assert again.position == before.position
+    assert changed == ("doom", "quake")
+    assert again.delta_since(PEER, 4) is None
+    assert grown(again, []).rev == 6
 
 
-async def test_fewer_games_than_announced(autojump_clock: MockClock) -> None:
-    owner = Owner(library(5, "quake"))
-    owner.pages = lambda: (
-        attrs.evolve(cast(m.LibrarySnapshot, page), game_count=2)
-        for page in owner.current.snapshot_pages(PEER)
-    )
-    with pytest.raises(PeerMisbehaved, match="fewer games"):
-        await fetch_library(owner.as_session())
+@pytest.mark.parametrize("digest", [None, bytes(32), library(5, "doom").digest])
+def test_any_other_digest_raises_it(digest: bytes | None) -> None:
+    for ids in (("quake",), ()):
+        begun, _ = PublishedLibrary.empty(EPOCH, 5).begun(map(summary, ids), digest)
+        assert begun.rev == 6
+        assert begun.delta_since(PEER, 5) is None, "what revision 5 held is not known"
 
 
-async def test_others_have_their_turn_while_a_page_is_decoded(autojump_clock: MockClock) -> None:
-    owner = Owner(library(5, *(f"game {number}" for number in range(3_000))))
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
-    async with trio.open_nursery() as nursery:
-        # The answer takes no virtual time here, so that turns are counted and not waited for.
-        owner.answer = _at_once(owner)  # type: ignore[method-assign]
-        nursery.start_soon(others)
-        found = await fetch_library(owner.as_session())
-        nursery.cancel_scope.cancel()
-    assert found is not None
-    assert len(found.games) == 3_000
-    assert turns > 3_000 / 300
+# -- who was told ---------------------------------------------------------------------------------
 
 
-def _at_once(owner: Owner) -> Any:
-    async def answer(kind: type[m.Page]) -> m.Page:
-        await trio.lowlevel.checkpoint()
-        return next(owner._answers)
+def test_a_session_hears_a_summary_first_and_then_what_it_lacks() -> None:
+    told, ours = Told(PEER), library(5, "quake")
+    assert told.announcement(ours) == ours.summary(PEER)
+    assert told.announcement(ours) is None
+    ours = grown(ours, [summary("quake"), summary("doom")])
+    ours = grown(ours, [summary("doom", 2)])
+    delta = told.announcement(ours)
+    assert isinstance(delta, m.LibraryDelta)
+    assert (delta.from_rev, delta.to_rev, delta.removed) == (5, 7, ("quake",))
+    assert delta.added == (ours.encoded["doom"],)
 
-    return answer
+
+def test_an_answer_moves_the_base_and_is_announced_all_the_same() -> None:
+    """It may have been lost; the next delta starts from it."""
+    told, ours = Told(PEER), library(5, "quake")
+    told.announcement(ours)
+    ours = grown(ours, [])
+    answer = told.answer(ours, m.LibraryPosition(epoch=EPOCH, rev=5))
+    assert answer is not None
+    assert answer.removed == ("quake",)
+    assert told.announcement(ours) == ours.summary(PEER)
+    ours = grown(ours, [summary("doom")])
+    delta = told.announcement(ours)
+    assert isinstance(delta, m.LibraryDelta)
+    assert delta.from_rev == 6
 
 
-# -- our own library in pages ---------------------------------------------------------------------
+def test_what_is_not_held_is_answered_and_announced_by_everything() -> None:
+    told, ours = Told(PEER), library(5, "quake")
+    told.announcement(ours)
+    again, _ = PublishedLibrary.empty(EPOCH, 5).begun([summary("doom")], ours.digest)
+    assert told.announcement(again) == again.summary(PEER)
+    for since in (None, (EPOCH, 5), (EPOCH, 7), (b"x" * 16, 6)):
+        position = m.LibraryPosition(epoch=since[0], rev=since[1]) if since else None
+        assert told.answer(again, position) is None
+    same = told.answer(again, m.LibraryPosition(epoch=EPOCH, rev=6))
+    assert same is not None
+    assert (same.added, same.updated, same.removed) == ((), (), ())
+    assert (same.from_rev, same.to_rev, same.library_digest) == (6, 6, again.digest)
+
+
+# -- in pages -------------------------------------------------------------------------------------
 
 
 def test_pages_hold_everything_once_and_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,3 +255,12 @@ def test_an_empty_library_is_one_page() -> None:
     assert (page.more, page.games, page.game_count) == (False, (), 0)
     (page,) = PublishedLibrary.empty(EPOCH, 0).offer_pages()
     assert not page.more
+
+
+def test_what_cannot_be_fetched_is_not_offered() -> None:
+    games = [
+        summary("quake"),
+        attrs.evolve(summary("doom"), availability=Availability.LOCAL_ONLY),
+    ]
+    (page,) = at(5, games).offer_pages()
+    assert cast(m.GameList, page).games == (codec.encode_summary(games[0]),)
