@@ -33,8 +33,9 @@ CLOSE_S = 0.5
 _POLL_S = 0.1
 _RETRY_S = 10.0
 _INTERFACES_EVERY_S = 4.0
-# RFC 6762, section 8.4: no more than one announcement a second.
-_ANNOUNCE_EVERY_S = 1.0
+# RFC 6762: no more than one announcement a second (8.4), and one that comes within a second of
+# another does not replace it in the caches of others (10.2).
+_ANNOUNCE_EVERY_S = 1.1
 _BROWSE_AGAIN_FIRST_S = 1.0
 _BROWSE_AGAIN_MAX_S = 60.0
 
@@ -75,6 +76,7 @@ class MdnsSession:
         self._advert = advert
         self._advert_changed = trio.Event()
         self._asked_again = False
+        self._browse_again_s = _BROWSE_AGAIN_FIRST_S
         self._start = advert.start or secrets.token_hex(3)
         token = trio.lowlevel.current_trio_token()
         self._inbox = Inbox(lambda: _run_soon(token, self._wake_reader))
@@ -97,6 +99,7 @@ class MdnsSession:
         await trio.lowlevel.checkpoint()
         if advert == self._advert:
             self._asked_again = True
+            self._browse_again_s = _BROWSE_AGAIN_FIRST_S
             self._missed.set()
         self._advert = advert
         self._table.allow_loopback = _advertises_loopback(advert)
@@ -187,7 +190,9 @@ class MdnsSession:
         announced: dict[str, RawRecord] = {}
         while True:
             self._advert_changed = trio.Event()
-            interfaces = await self._follow_interfaces(responder, interfaces)
+            found = await self._follow_interfaces(responder, interfaces)
+            if found != interfaces:
+                interfaces, announced = found, {}
             records = self._records()
             if records != announced or self._asked_again:
                 self._asked_again = False
@@ -221,14 +226,13 @@ class MdnsSession:
         return records
 
     async def _browse(self, responder: Responder) -> None:
-        again_in_s = _BROWSE_AGAIN_FIRST_S
         while True:
             await _finish(responder, responder.browse())
             await self._missed.wait()
-            await trio.sleep(again_in_s)
+            await trio.sleep(self._browse_again_s)
             self._missed = trio.Event()
             # Slower and slower: with more records on the network than we keep, it never ends.
-            again_in_s = min(2 * again_in_s, _BROWSE_AGAIN_MAX_S)
+            self._browse_again_s = min(2 * self._browse_again_s, _BROWSE_AGAIN_MAX_S)
 
 
 async def _finish(responder: Responder, call: Coroutine[object, object, None]) -> None:
