@@ -135,6 +135,8 @@ PEER_EVENTS: Final = 64
 MAX_KNOWN_PEERS: Final = 1_024
 MAX_REMOTE_GAMES: Final = 250_000
 IDLE_PING_S: Final = 15.0
+# The listener pings an idle session later than the dialer: one ping shows both that they live.
+PING_YIELD_S: Final = 1.0
 STALE_TIMEOUT_S: Final = 45.0
 # A session that waits for answers asks sooner whether the other side is still there.
 WAITING_PING_S: Final = 3.0

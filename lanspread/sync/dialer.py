@@ -45,6 +45,7 @@ class Target:
     advert: Advertisement | None = None
     dialed_at: float = 0.0
     until: float = math.inf
+    doubted: Session | None = None
     poked: trio.Event = attrs.Factory(trio.Event)
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
@@ -239,12 +240,22 @@ class Dialer:
             if current is None:
                 break
             if current.suspect:
+                self._doubt(target, current)
                 return None
             if target.until < math.inf:
                 break
             session = current
             await rung.wait()
         return session
+
+    def _doubt(self, target: Target, session: Session) -> None:
+        """A session that was good for long may be over: dial as eagerly as if it were."""
+        now = trio.current_time()
+        if target.doubted is not session and now - session.link.greeted_at >= (
+            limits.SESSION_PROVEN_S
+        ):
+            target.backoff.reset(now)
+        target.doubted = session
 
     def _is_back(self, target: Target) -> bool:
         session = self._sessions.get(target.peer_id or "")

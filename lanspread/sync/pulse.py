@@ -27,9 +27,13 @@ class Due:
 
 @attrs.define
 class Pulse:
-    """The signs of life of one session; `heard` is when the last packet came."""
+    """The signs of life of one session; `heard` is when the last packet came.
+
+    The listener lets the dialer go first: a ping and its answer are signs of life for both.
+    """
 
     heard: float
+    is_dialer: bool
     _pinged: float = -math.inf
     # The first ping since the other side was heard.
     _unanswered: float | None = None
@@ -74,6 +78,8 @@ class Pulse:
         if self._asked:
             return self._pinged + limits.PING_GAP_S
         pause = limits.WAITING_PING_S if waiting else limits.IDLE_PING_S
+        if not self.is_dialer and not waiting:
+            pause += limits.PING_YIELD_S
         return max(self.heard, self._pinged) + pause
 
     def _over_at(self) -> float:

@@ -68,7 +68,7 @@ class Session:
         self._control = greeted
         self._handlers = handlers
         self._credit = Credit(limits.MAX_IN_FLIGHT_BYTES)
-        self._pulse = Pulse(trio.current_time())
+        self._pulse = Pulse(trio.current_time(), connection.is_dialer)
         self._look_again = trio.Event()
         self._outbox_in, self._outbox_out = trio.open_memory_channel[m.Message](limits.OUTBOX)
 
