@@ -326,6 +326,9 @@ class Sessions:
             running.remove(session)
             if not running:
                 del self._running[session.peer_id]
+        if info.by == "peer" and info.application and info.code == m.CLOSE_REPLACED:
+            # Another connection of the pair stays; its last packet may be a moment behind.
+            await self._wait_for(session.peer_id)
         shutting_down = self._closing and info.by == "us"
         self._ended(session, "shutdown" if shutting_down else why_ended(info))
 

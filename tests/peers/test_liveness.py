@@ -14,6 +14,7 @@ from lanspread.peer import Peer
 from lanspread.seams import Address
 from lanspread.sync import messages as m
 from lanspread.testing import Link, VirtualHost, VirtualLan
+from lanspread.transport import Connection, Unreachable
 from lanspread.views import PeerState
 from tests.peers.support import (
     END,
@@ -99,9 +100,7 @@ async def test_a_peer_that_moves_is_the_same_peer_elsewhere(
     hosts[moves].change_addresses(*new)
     expected = {f"10.0.77.7:{limits.DEFAULT_PORT}", f"[{new[1]}]:{limits.DEFAULT_PORT}"}
     await until(
-        lambda: (
-            set(shown(other, moved.peer_id).addresses) == expected and talks_to(other, new)
-        ),
+        lambda: set(shown(other, moved.peer_id).addresses) == expected and talks_to(other, new),
         within=MOVED_S,
     )
     assert set(moved.listen) == expected | {"127.0.0.1:7373", "[::1]:7373"}
@@ -171,8 +170,13 @@ async def test_eight_addresses_that_are_gone_do_not_hide_the_new_one(
     host.come_back()
     host.change_addresses("10.0.77.7")
     anna = await party.start(host, tmp_path / "a")
+
     # It is heard, and cannot dial itself: the others must find it where it is now.
-    anna.dialer._nursery.cancel_scope.cancel()
+    async def refuse(address: Address) -> Connection:
+        await trio.lowlevel.checkpoint()
+        raise Unreachable(address, "a firewall")
+
+    anna.sessions._endpoint.connect = refuse  # type: ignore[method-assign]
     await until(lambda: connected(ben) == {anna.peer_id}, within=15)
 
 
@@ -209,6 +213,8 @@ async def test_a_machine_without_a_network_tells_nobody_of_loopback(
     hosts[0].change_addresses(*addresses)
     hosts[0].plug_in()
     await until(lambda: talks_to(ben, addresses), within=MOVED_S)
+    # The record that named loopback has been replaced by then.
+    await trio.sleep(limits.ADDRESS_CHECK_S + 1)
     assert set(shown(ben, anna.peer_id).addresses) == set(before)
     assert lost(anna, ben) == 0
 
@@ -313,6 +319,29 @@ async def test_a_split_shorter_than_the_stale_timeout_is_no_loss(
     await trio.sleep(60)
     assert [peer.statistics().connections for peer in peers] == [1, 1]
     assert lost(*peers) == 0
+
+
+async def test_an_old_connection_that_ends_before_the_new_one_is_there_is_no_loss(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    _, (anna, ben) = await two(lan, party, tmp_path)
+    # The close and the HelloAck of the new one travel apart: the close may be first.
+    ben.sessions.all()[0].close(m.CLOSE_REPLACED, "another connection stays")
+    await trio.sleep(5)
+    assert connected(anna) == {ben.peer_id}
+    assert lost(anna) == 0
+
+
+async def test_who_says_that_another_connection_stays_and_has_none_is_lost(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    hosts, (anna, ben) = await two(lan, party, tmp_path)
+    events = Events(anna)
+    ben.sessions.all()[0].close(m.CLOSE_REPLACED, "another connection stays")
+    await trio.sleep(0.01)
+    await party.kill(hosts[1])
+    lost_event = await events.wait_for("peer.lost", within=limits.OVERTAKEN_S + 0.5)
+    assert lost_event.data["reason"].startswith("replaced")
 
 
 @pytest.mark.parametrize("static", [None, [1]])

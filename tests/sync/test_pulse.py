@@ -15,7 +15,8 @@ PING, ANSWER, STALE = limits.IDLE_PING_S, limits.PING_ANSWER_S, limits.STALE_TIM
 
 def run(pulse: Pulse, start: float, heard: float, until: float) -> list[tuple[float, str]]:
     """Look whenever it is due, nothing being heard after `heard`."""
-    seen, now, suspect = [], start, False
+    seen: list[tuple[float, str]] = []
+    now, suspect = start, False
     while now <= until:
         due = pulse.look(now, heard, waiting=False)
         if due.over:
