@@ -143,11 +143,25 @@ PEER_EVENTS: Final = 64
 MAX_KNOWN_PEERS: Final = 1_024
 MAX_REMOTE_GAMES: Final = 250_000
 IDLE_PING_S: Final = 15.0
+# The listener pings an idle session later than the dialer: one ping shows both that they live.
+PING_YIELD_S: Final = 1.0
 STALE_TIMEOUT_S: Final = 45.0
 # A session that waits for answers asks sooner whether the other side is still there.
 WAITING_PING_S: Final = 3.0
+# A ping without an answer for so long makes a session suspect: a new connection is tried beside it.
+# Lost packets are repeated within it, and it is no crossed dial any more (CROSSED_DIAL_S).
+PING_ANSWER_S: Final = 3.0
+# However often something happens, a session is asked no more often than this.
+PING_GAP_S: Final = 1.0
+# How often two clocks are compared, and the difference that means that the machine slept: more than
+# a clock is ever set forward by, less than a stale timeout.
 SUSPEND_CHECK_S: Final = 5.0
 SUSPEND_JUMP_S: Final = 10.0
+# A network card needs seconds to find its network again: a session whose stale timeout passed while
+# the machine slept is not given up before.
+WAKE_GRACE_S: Final = 10.0
+# How often the machine's own addresses are looked at; a look costs 0.3 ms.
+ADDRESS_CHECK_S: Final = 2.0
 
 # -- discovery ------------------------------------------------------------------------------------
 MAX_CANDIDATES: Final = 256

@@ -40,9 +40,10 @@ from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
-from lanspread.seams import Address, Advertisement, DiscoverySession, Seams
+from lanspread.seams import Advertisement, DiscoverySession, Seams
 from lanspread.sync import messages as m
 from lanspread.sync.announcer import Announcer
+from lanspread.sync.bell import wait_any
 from lanspread.sync.dialer import Dialer, follow_discovery, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
@@ -50,6 +51,7 @@ from lanspread.sync.merge import count_games, local_summary, merge_games
 from lanspread.sync.peer_view import peer_view
 from lanspread.sync.publisher import Publisher
 from lanspread.sync.sessions import Sessions, open_sessions
+from lanspread.sync.wakeup import watch_addresses, watch_sleep
 from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
@@ -60,7 +62,7 @@ from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.variants import Offer, choose, group
 from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
-from lanspread.transport.listen import advertised_addresses, bind_listeners, dialable_addresses
+from lanspread.transport.listen import Reachable, bind_listeners
 from lanspread.views import (
     GameDetail,
     GameView,
@@ -97,7 +99,8 @@ class Peer:
         self.events = EventHub(self.instance, seams.wall_clock)
         self.directory = Directory()
         self.shutdown_requested = trio.Event()
-        self._advertised: tuple[Address, ...] = ()
+        self._reachable = Reachable(())
+        self._advert_due = trio.Event()
         self._access = GameAccess()
         self._manifests = KnownManifests()
         self._up = RateLimit(config.max_up)
@@ -273,7 +276,7 @@ class Peer:
             peer_id=self.peer_id,
             instance=self._instance,
             proto_ver=limits.PROTOCOL_VERSION,
-            listen_addrs=tuple(str(address) for address in self._advertised),
+            listen_addrs=tuple(str(address) for address in self._reachable.advertised),
             library_epoch=library.epoch,
             library_rev=library.rev,
             library_digest=library.digest,
@@ -285,9 +288,10 @@ class Peer:
         return Advertisement(
             peer_id=self.peer_id,
             proto_ver=limits.PROTOCOL_VERSION,
-            addresses=self._advertised,
+            addresses=self._reachable.advertised,
             library_rev=self._publisher.current.rev,
             hostname=self.name,
+            start=self.instance[:6],
         )
 
     def _warn(self, code: str, message: str, remedy: str) -> None:
@@ -334,6 +338,8 @@ class Peer:
             open_dialer(self.peer_id, self.sessions, self._seams.network, random.Random())
         )
         nursery.start_soon(self.sessions.accept)
+        nursery.start_soon(watch_sleep, self._seams.suspend_clock, self._on_woke)
+        nursery.start_soon(watch_addresses, self._seams.network, self._reachable, self._on_moved)
         await self._open_discovery(stack)
         for address in self._config.peers:
             self.dialer.add_static(address)
@@ -345,10 +351,9 @@ class Peer:
         stack.callback(listeners.close)
         identity = TlsIdentity(self._identity.certificate, self._identity.private_key)
         endpoint = await stack.enter_async_context(open_endpoint(listeners.sockets, identity))
-        local = await network.local_addresses()
-        self._advertised = advertised_addresses(endpoint.addresses, local)
-        dialable = dialable_addresses(endpoint.addresses, local)
-        self.listen = tuple(str(address) for address in dialable)
+        self._reachable = Reachable(endpoint.addresses)
+        self._reachable.look(await network.local_addresses())
+        self.listen = self._reachable.texts
         if listeners.picked:
             self._warn(
                 "port_taken",
@@ -418,15 +423,31 @@ class Peer:
         nursery.start_soon(self._advertise, discovery)
 
     async def _advertise(self, discovery: DiscoverySession) -> None:
-        """Keep the record's revision true."""
+        """Keep the record true, and renew it when it may have been lost."""
         advertised = self._publisher.current.rev
         while True:
             changed = self._publisher.changed.next()
-            if self._publisher.current.rev != advertised:
-                advertised = self._publisher.current.rev
+            if self._publisher.current.rev != advertised or self._advert_due.is_set():
+                advertised, self._advert_due = self._publisher.current.rev, trio.Event()
                 await discovery.update(self._advertisement())
             else:
-                await changed.wait()
+                await wait_any(changed, self._advert_due)
+
+    def _on_woke(self, slept_s: float) -> None:
+        """The machine slept: the others may have given us up, and we them."""
+        self._advert_due.set()
+        self.sessions.check_all(slept_s)
+        self.dialer.wake()
+
+    def _on_moved(self) -> None:
+        """The machine has other addresses: paths may be cut, and others may be there now."""
+        self.listen = self._reachable.texts
+        self._advert_due.set()
+        if self._reachable.outside:
+            addresses = tuple(map(str, self._reachable.advertised))
+            self.sessions.tell(m.ListenAddrs(peer_id=self.peer_id, listen_addrs=addresses))
+        self.sessions.check_all()
+        self.dialer.wake()
 
 
 @asynccontextmanager

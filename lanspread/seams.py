@@ -84,7 +84,8 @@ class Network(Protocol):
 class Advertisement:
     """What one peer says of itself by mDNS. All of it is a hint until a session proved it.
 
-    `library_rev` and `hostname` are absent where the trust mode hides them.
+    `library_rev` and `hostname` are absent where the trust mode hides them. `start` is another at
+    every start of the peer, six hex digits; None if whoever wrote the record gave none.
     """
 
     peer_id: str
@@ -92,6 +93,7 @@ class Advertisement:
     addresses: tuple[Address, ...]
     library_rev: int | None = None
     hostname: str | None = None
+    start: str | None = None
 
 
 @attrs.frozen
@@ -112,7 +114,8 @@ class DiscoverySession(Protocol):
     """An advertisement that stands, and the records of others."""
 
     async def update(self, advert: Advertisement) -> None:
-        """Replace what is advertised."""
+        """Replace what is advertised. The same once more announces it again, and asks the network
+        again who is there: for after a sleep."""
 
     async def next_event(self) -> Found | Gone:
         """Wait for the next record of another peer; one's own are left out."""

@@ -6,7 +6,8 @@ Source: ARCHITECTURE.md, "Dialing"; the staggered start is that of RFC 8305.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -40,9 +41,52 @@ class Rank(enum.Enum):
     FAILED = "mDNS spoke of it, and it was tried in vain"
 
 
-def make_slots() -> dict[Rank, trio.CapacityLimiter]:
+class Slots:
+    """So many at a time; of those that wait, the urgent ones first, then who came first."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._urgent: dict[trio.Event, None] = {}
+        self._others: dict[trio.Event, None] = {}
+
+    @asynccontextmanager
+    async def one(self, *, urgent: bool = False) -> AsyncIterator[None]:
+        """Hold a slot for the block. Cancelled while waiting, it holds none."""
+        await trio.lowlevel.checkpoint()
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(self._urgent if urgent else self._others)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, queue: dict[trio.Event, None]) -> None:
+        mine = trio.Event()
+        queue[mine] = None
+        try:
+            await mine.wait()
+        except BaseException:
+            if mine.is_set():
+                # It was handed over at this very moment.
+                self._pass_on()
+            queue.pop(mine, None)
+            raise
+
+    def _pass_on(self) -> None:
+        for queue in (self._urgent, self._others):
+            if queue:
+                event = next(iter(queue))
+                del queue[event]
+                event.set()
+                return
+        self._free += 1
+
+
+def make_slots() -> dict[Rank, Slots]:
     """How many are dialed at a time."""
-    return {rank: trio.CapacityLimiter(limits.MAX_DIALS_AT_ONCE) for rank in Rank}
+    return {rank: Slots(limits.MAX_DIALS_AT_ONCE) for rank in Rank}
 
 
 async def first_to_greet(

@@ -18,3 +18,15 @@ class Bell:
     def next(self) -> trio.Event:
         """An event that is set by the next ring."""
         return self._event
+
+
+async def wait_any(*events: trio.Event) -> None:
+    """Wait until one of these is set."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        for event in events:
+            nursery.start_soon(wait, event)

@@ -6,6 +6,7 @@ as the directory remembers the peer. Source: ARCHITECTURE.md, "Dialing".
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from lanspread.sync.errors import HandshakeFailed, HandshakeFault
 from lanspread.sync.session import Session
 from lanspread.sync.sessions import Sessions
 from lanspread.transport import ConnectFailed
+from lanspread.transport.addresses import take_in_turns
 from lanspread.views import PeerState
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +35,8 @@ _log = structlog.get_logger(__name__)
 class Target:
     """Somebody to stay connected to: a peer_id that mDNS named, or an address a person gave.
 
-    `advert` is the record that was heard last; cancelling `scope` ends the target's task.
+    `advert` is the record that was heard last; cancelling `scope` ends the target's task. A peer
+    that neither named is a target `until` it is back, and no longer than that time.
     """
 
     peer_id: str | None
@@ -41,6 +44,8 @@ class Target:
     backoff: Backoff
     advert: Advertisement | None = None
     dialed_at: float = 0.0
+    until: float = math.inf
+    doubted: Session | None = None
     poked: trio.Event = attrs.Factory(trio.Event)
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
@@ -66,6 +71,7 @@ class Dialer:
         self._slots = make_slots()
         self._own_checked: set[tuple[Address, ...]] = set()
         self._directory.when_forgotten(self._drop)
+        sessions.when_suspected(self._look_for)
 
     @property
     def targets(self) -> int:
@@ -120,7 +126,7 @@ class Dialer:
         if record is None:
             return
         target = self._targets.get(advert.peer_id)
-        is_news = target is None or target.advert != advert
+        is_news = target is None or says_something_new(target.advert, advert)
         if is_news and not record.connected:
             record.proto_ver = advert.proto_ver
         if advert.proto_ver != limits.PROTOCOL_VERSION:
@@ -129,10 +135,14 @@ class Dialer:
                 self._directory.set_state(advert.peer_id, PeerState.INCOMPATIBLE)
         elif target is None:
             self._start(advert.peer_id, Target(advert.peer_id, None, Backoff(), advert))
-        elif is_news:
-            target.advert = advert
-            target.backoff.reset(now)
-            target.poked.set()
+        else:
+            target.advert, target.until = advert, math.inf
+            if is_news:
+                self._poke(target)
+        session = self._sessions.get(advert.peer_id)
+        if is_news and session is not None:
+            # It moved, or was started again: the session may be to where it no longer is.
+            session.check()
         self._sessions.news.changed(advert.peer_id)
 
     def drop_hint(self, peer_id: str) -> None:
@@ -142,6 +152,22 @@ class Dialer:
             target.advert = None
         self._directory.withdraw(peer_id)
         self._sessions.news.changed(peer_id)
+
+    def wake(self) -> None:
+        """This machine slept or moved: what failed before may work now."""
+        for target in self._targets.values():
+            self._poke(target)
+
+    def _poke(self, target: Target) -> None:
+        target.backoff.reset(trio.current_time())
+        target.poked.set()
+
+    def _look_for(self, peer_id: str) -> None:
+        """Its session may be over. Somebody has to dial, and nobody else may know where to."""
+        if any(target.peer_id == peer_id for target in self._targets.values()):
+            return
+        until = trio.current_time() + limits.DIAL_KNOWN_FOR_S
+        self._start(peer_id, Target(peer_id, None, Backoff(), until=until))
 
     def _check_own(self, advert: Advertisement) -> None:
         """A record with our own peer_id is a clone if somebody else answers there."""
@@ -153,7 +179,7 @@ class Dialer:
     async def _dial_own(self, addresses: tuple[Address, ...]) -> None:
         for address in addresses:
             try:
-                async with self._slots[Rank.FRESH]:
+                async with self._slots[Rank.FRESH].one():
                     await self._sessions.dial(address, None)
             except (HandshakeFailed, ConnectFailed, OSError):
                 continue
@@ -178,6 +204,8 @@ class Dialer:
             while True:
                 session = await self._last_session(target, session)
                 now = trio.current_time()
+                if now >= target.until or (target.until < math.inf and self._is_back(target)):
+                    break
                 if session is not None:
                     lived_s = now - session.link.greeted_at
                     target.poked = trio.Event()
@@ -188,6 +216,8 @@ class Dialer:
                 try:
                     session = await self._dial(target)
                     target.peer_id = session.peer_id
+                    if session.suspect:
+                        raise OSError("only the session in doubt is left")
                     target.backoff.connected()
                 except (HandshakeFailed, ConnectFailed, OSError) as error:
                     if isinstance(error, HandshakeFailed) and error.kind is HandshakeFault.SELF:
@@ -199,15 +229,37 @@ class Dialer:
             del self._targets[key]
 
     async def _last_session(self, target: Target, session: Session | None) -> Session | None:
-        """Wait until there is none; returns the one that ended last, `session` if none came."""
+        """Wait until there is none that can be relied on.
+
+        Returns the one that ended last, `session` if none came. A suspect one has not ended: it is
+        dialed beside at once, and what was made stays if it turns out to work after all.
+        """
         while target.peer_id is not None:
             rung = self._sessions.changed.next()
             current = self._sessions.get(target.peer_id)
             if current is None:
                 break
+            if current.suspect:
+                self._doubt(target, current)
+                return None
+            if target.until < math.inf:
+                break
             session = current
             await rung.wait()
         return session
+
+    def _doubt(self, target: Target, session: Session) -> None:
+        """A session that was good for long may be over: dial as eagerly as if it were."""
+        now = trio.current_time()
+        if target.doubted is not session and now - session.link.greeted_at >= (
+            limits.SESSION_PROVEN_S
+        ):
+            target.backoff.reset(now)
+        target.doubted = session
+
+    def _is_back(self, target: Target) -> bool:
+        session = self._sessions.get(target.peer_id or "")
+        return session is not None and not session.suspect
 
     async def _pause(self, target: Target, until: float) -> None:
         """Wait for the next attempt; something new that is heard shortens that to a second."""
@@ -217,7 +269,7 @@ class Dialer:
 
     async def _dial(self, target: Target) -> Session:
         if target.static is not None:
-            return await self._dial_static(target.static, Rank.NAMED)
+            return await self._dial_static(target.static, Rank.NAMED, target.peer_id)
         peer_id = target.peer_id
         assert peer_id is not None
         record = self._directory.get(peer_id)
@@ -227,18 +279,27 @@ class Dialer:
             rank = Rank.NAMED
         else:
             rank = Rank.FAILED if record.failures else Rank.FRESH
-        async with self._slots[rank]:
+        async with self._slots[rank].one(urgent=record.has_news):
             self._show(peer_id, PeerState.CONNECTING)
             return await first_to_greet(
-                lambda address: self._sessions.dial(address, peer_id), record.addresses
+                lambda address: self._sessions.dial(address, peer_id), record.to_dial
             )
 
-    async def _dial_static(self, text: str, rank: Rank) -> Session:
+    async def _dial_static(self, text: str, rank: Rank, peer_id: str | None = None) -> Session:
+        """Whoever answers there; or `peer_id`, who did last, where it said that it listens."""
         host, port = parse_host_port(text)
-        async with self._slots[rank]:
-            addresses = await self._network.resolve(host, port)
+        record = self._directory.get(peer_id) if peer_id is not None else None
+        async with self._slots[rank].one(urgent=True):
+            try:
+                named = await self._network.resolve(host, port)
+            except OSError:
+                if record is None or not record.to_dial:
+                    raise
+                named = []
+            known = [a for a in (record.to_dial if record else ()) if a not in named]
             return await first_to_greet(
-                lambda address: self._sessions.dial(address, None), addresses
+                lambda address: self._sessions.dial(address, peer_id if address in known else None),
+                take_in_turns((named, known), limits.MAX_ADDRESSES_PER_PEER),
             )
 
     # -- states -----------------------------------------------------------------------------------
@@ -249,9 +310,11 @@ class Dialer:
             "no session came of a dial", target=target.static or target.peer_id, why=str(error)
         )
         record = self._directory.get(target.peer_id) if target.peer_id is not None else None
-        if record is None or record.connected:
+        if record is None:
             return
         record.failures += 1
+        if record.connected:
+            return
         kind = error.kind if isinstance(error, HandshakeFailed) else None
         if kind is HandshakeFault.INCOMPATIBLE:
             if record.proto_ver == limits.PROTOCOL_VERSION:
@@ -269,6 +332,20 @@ class Dialer:
         if record is not None and not record.connected:
             self._directory.set_state(peer_id, state)
             self._sessions.news.changed(peer_id)
+
+
+def says_something_new(before: Advertisement | None, advert: Advertisement) -> bool:
+    """Whether a record is a reason to dial although nobody answered so far.
+
+    Another start, version or address is; another revision is not: a record stays in the caches of
+    others long after its peer, and no count of what it has makes it answer.
+    """
+    return (
+        before is None
+        or advert.proto_ver != before.proto_ver
+        or advert.start != before.start
+        or not set(advert.addresses) <= set(before.addresses)
+    )
 
 
 def _explain(address: str, error: HandshakeFailed) -> LanspreadError:

@@ -15,6 +15,7 @@ from lanspread import limits
 from lanspread.model import GameSummary
 from lanspread.seams import Address
 from lanspread.sync.remote import Position, RemoteLibrary, changed_games, clean_name
+from lanspread.transport.addresses import take_in_turns
 from lanspread.views import PeerState
 
 
@@ -54,6 +55,20 @@ class PeerRecord:
             *self.hinted,
         )
         return tuple(dict.fromkeys(known))[: limits.MAX_ADDRESSES_PER_PEER]
+
+    @property
+    def to_dial(self) -> tuple[Address, ...]:
+        """The same for the next dial. After one that came to nothing, every other one gives hints
+        a share: eight addresses that a peer once had must not hide the one that it has now."""
+        if self.failures % 2 == 0:
+            return self.addresses
+        proved = (*((self.worked,) if self.worked else ()), *self.verified)
+        return take_in_turns((proved, self.hinted), limits.MAX_ADDRESSES_PER_PEER)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether mDNS names a revision of its library that is not the one we hold."""
+        return self.library is None or self.library.position.rev != self.hinted_rev
 
     @property
     def offers(self) -> Mapping[str, GameSummary]:
@@ -153,6 +168,16 @@ class Directory:
         record.last_seen = now
         record.failures = 0
         return record
+
+    def moved(self, peer_id: str, listen_addrs: tuple[Address, ...]) -> None:
+        """Take where a peer says in its session that it listens now."""
+        record = self._peers.get(peer_id)
+        if record is None:
+            return
+        before, record.verified = record.verified, listen_addrs[: limits.MAX_ADDRESSES_PER_PEER]
+        # What worked and never was on its list (a forwarded port) is not known to be gone.
+        if record.worked in before and record.worked not in record.verified:
+            record.worked = None
 
     def set_state(self, peer_id: str, state: PeerState, now: float | None = None) -> bool:
         """Whether that changed anything."""

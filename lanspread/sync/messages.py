@@ -150,6 +150,16 @@ class Pong(Message):
 
 
 @attrs.frozen(kw_only=True)
+class ListenAddrs(Message):
+    """Where the sender listens now; it was elsewhere when it greeted."""
+
+    peer_id: str = attrs.field(validator=_text(PEER_ID_CHARS))
+    listen_addrs: tuple[str, ...] = attrs.field(
+        validator=_texts(limits.MAX_ADDRESSES_PER_PEER, 128)
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Goodbye(Message):
     """The sender leaves. A hint: nothing is wrong without it."""
 
@@ -363,6 +373,7 @@ MESSAGES: Final[dict[str, type[Message]]] = {
         LibraryDelta,
         Ping,
         Pong,
+        ListenAddrs,
         Goodbye,
         GetLibrary,
         ListGames,

@@ -24,6 +24,7 @@ from lanspread.sync.errors import PeerMisbehaved, RequestReset, SessionLost, Syn
 from lanspread.sync.exchange import Exchange, Responder, open_exchange, transport_errors
 from lanspread.sync.fair import FairSlots
 from lanspread.sync.handshake import Greeted
+from lanspread.sync.pulse import Pulse
 from lanspread.transport import CloseInfo, Connection, ConnectionLost, Stream, TransportCode
 from lanspread.transport.framing import FrameReader, frame
 
@@ -43,6 +44,8 @@ class Handlers:
 
     requests: Mapping[type[m.Message], Handler]
     control: ControlHook
+    # Told once each time that a ping of a session found no answer.
+    suspected: Callable[[Session], None]
     # Shared by all sessions: how many pages of answers are in hand at once.
     pages: FairSlots = attrs.Factory(lambda: FairSlots(limits.MAX_SERVED_PAGES))
 
@@ -67,7 +70,8 @@ class Session:
         self._control = greeted
         self._handlers = handlers
         self._credit = Credit(limits.MAX_IN_FLIGHT_BYTES)
-        self._began_waiting = trio.Event()
+        self._pulse = Pulse(trio.current_time(), connection.is_dialer)
+        self._look_again = trio.Event()
         self._outbox_in, self._outbox_out = trio.open_memory_channel[m.Message | LateMessage](
             limits.OUTBOX
         )
@@ -80,9 +84,25 @@ class Session:
         return self.connection.closed is None
 
     @property
+    def suspect(self) -> bool:
+        """Whether a ping found no answer: it may be over, and a new connection is worth trying."""
+        return self._pulse.is_suspect(trio.current_time(), self.connection.last_received)
+
+    @property
     def waiting(self) -> bool:
         """Whether answers of the peer are being waited for."""
         return self._credit.in_use > 0
+
+    def check(self, slept_s: float = 0.0) -> None:
+        """Ask now whether the other side is there; without an answer it becomes suspect.
+
+        `slept_s` is for how long this machine slept, if it did.
+        """
+        if slept_s > 0.0:
+            self._pulse.woke(trio.current_time(), slept_s)
+        else:
+            self._pulse.ask()
+        self._look_again.set()
 
     def send(self, message: m.Message | LateMessage) -> None:
         """Put a control message into the outbox. A full outbox ends the session: it is stuck."""
@@ -106,7 +126,7 @@ class Session:
         Raises the errors of `lanspread.sync.errors`. Leaving early resets the stream. Misbehaviour
         of the other side inside the block ends the session.
         """
-        self._began_waiting.set()
+        self._look_again.set()
         try:
             async with (
                 self._credit.take(asked_bytes),
@@ -179,6 +199,10 @@ class Session:
                         raise PeerMisbehaved("a goodbye of somebody else")
                     self.close(m.CLOSE_GOODBYE, "goodbye")
                     return
+                case m.ListenAddrs():
+                    if message.peer_id != self.peer_id:
+                        raise PeerMisbehaved("addresses of somebody else")
+                    self._handlers.control(self, message)
                 case m.LibrarySummary() | m.LibraryDelta():
                     if message.peer_id != self.peer_id:
                         raise PeerMisbehaved("a library message about somebody else")
@@ -197,24 +221,21 @@ class Session:
                 await self._control.stream.send_all(frame(codec.encode(message)))
 
     async def _keep_alive(self) -> None:
-        pinged = 0.0
+        suspected = False
         while True:
-            now = trio.current_time()
-            heard = self.connection.last_received
-            if now - heard >= limits.STALE_TIMEOUT_S:
+            self._look_again = trio.Event()
+            now, heard = trio.current_time(), self.connection.last_received
+            due = self._pulse.look(now, heard, waiting=self.waiting)
+            if due.over:
                 self.close(m.CLOSE_STALE, "nothing was heard for too long")
                 return
-            pause = limits.WAITING_PING_S if self.waiting else limits.IDLE_PING_S
-            due = max(heard, pinged) + pause
-            if now >= due:
+            if due.ping:
                 self.send(m.Ping())
-                pinged = now
-                due = now + pause
-            began = self._began_waiting
-            with trio.move_on_at(min(due, heard + limits.STALE_TIMEOUT_S)):
-                await began.wait()
-            # Answers may have been waited for all along: look again in any case.
-            self._began_waiting = trio.Event()
+            if self.suspect and not suspected:
+                self._handlers.suspected(self)
+            suspected = self.suspect
+            with trio.move_on_at(due.look_at):
+                await self._look_again.wait()
 
     async def _accept_requests(self) -> None:
         slots = trio.CapacityLimiter(limits.MAX_SERVED_REQUESTS)

@@ -61,7 +61,8 @@ class Sessions:
         self._announcer = announcer
         self._publish = publish
         self._followers = Followers(directory, news, publish, self.changed, self.get)
-        self._handlers = Handlers(requests, self._followers.on_control)
+        self._handlers = Handlers(requests, self._on_control, self._on_suspected)
+        self._on_suspect: list[Callable[[str], None]] = []
         self._nursery = nursery
         self._current: dict[str, Session] = {}
         # Of each peer, every session that runs: at most two, while a crossed dial is settled.
@@ -80,6 +81,20 @@ class Sessions:
 
     def all(self) -> list[Session]:
         return list(self._current.values())
+
+    def when_suspected(self, call: Callable[[str], None]) -> None:
+        """Have `call` told each peer_id whose session may be over without our knowing."""
+        self._on_suspect.append(call)
+
+    def check_all(self, slept_s: float = 0.0) -> None:
+        """Ask every peer now whether it is still there; see `Session.check`."""
+        for session in self._current.values():
+            session.check(slept_s)
+
+    def tell(self, message: m.Message) -> None:
+        """Send every peer the same control message."""
+        for session in self._current.values():
+            session.send(message)
 
     async def dial(self, address: Address, expected_peer_id: str | None) -> Session:
         """Connect, greet and adopt; or the session that the peer at `address` has with us by then.
@@ -108,7 +123,7 @@ class Sessions:
         key = connection.peer_public_key
         listener = peer_id_of(key) if key is not None else ""
         async with self._one_dial(listener):
-            existing = self._alive(listener) if expected in (None, listener) else None
+            existing = self._sound(listener) if expected in (None, listener) else None
             if existing is not None:
                 # The other side was faster: a dial in progress never beats a working session.
                 connection.close(m.CLOSE_REPLACED, "connected meanwhile")
@@ -142,15 +157,17 @@ class Sessions:
         with trio.move_on_after(limits.OVERTAKEN_S):
             while True:
                 rung = self.changed.next()
-                session = self._alive(peer_id)
+                session = self._sound(peer_id)
                 if session is not None:
                     return session
                 await rung.wait()
         return None
 
-    def _alive(self, peer_id: str) -> Session | None:
+    def _sound(self, peer_id: str) -> Session | None:
+        """The session that makes a new connection needless."""
         session = self._current.get(peer_id)
-        return session if session is not None and session.alive else None
+        sound = session is not None and session.alive and not session.suspect
+        return session if sound else None
 
     def _has_room_for(self, peer_id: str) -> bool:
         if self._closing:
@@ -273,6 +290,23 @@ class Sessions:
             self.news.changed(session.peer_id, always=restarted)
         self.changed.ring()
 
+    def _on_control(self, session: Session, message: m.Message) -> None:
+        """Take note of a control message that says something of the peer."""
+        if not isinstance(message, m.ListenAddrs):
+            self._followers.on_control(session, message)
+            return
+        host = session.connection.remote_address.host
+        found = usable_addresses(message.listen_addrs, from_host=host)
+        if found and self._current.get(session.peer_id) is session:
+            self.directory.moved(session.peer_id, found)
+            self.news.changed(session.peer_id)
+
+    def _on_suspected(self, session: Session) -> None:
+        if self._current.get(session.peer_id) is session:
+            for call in self._on_suspect:
+                call(session.peer_id)
+            self.changed.ring()
+
     async def _run(self, session: Session) -> None:
         try:
             with (
@@ -289,6 +323,9 @@ class Sessions:
             running.remove(session)
             if not running:
                 del self._running[session.peer_id]
+        if info.by == "peer" and info.application and info.code == m.CLOSE_REPLACED:
+            # Another connection of the pair stays; its last packet may be a moment behind.
+            await self._wait_for(session.peer_id)
         shutting_down = self._closing and info.by == "us"
         self._ended(session, "shutdown" if shutting_down else why_ended(info))
 

@@ -42,6 +42,13 @@ def instance_label(peer_id: str, start: str, port: int) -> str:
     return f"{peer_id}-{start}-{port}"
 
 
+def start_of(name_untrusted: str, peer_id: str) -> str | None:
+    """The start in the name of a record of this peer; None if it does not have the usual form."""
+    start, _, rest = name_untrusted.removeprefix(f"{peer_id}-").partition("-")
+    usual = rest and len(start) == 6 and all(char in "0123456789abcdef" for char in start)
+    return start if usual else None
+
+
 def txt_of(advert: Advertisement) -> dict[str, str]:
     """The TXT record; what the trust mode hides is left out."""
     txt = {"peer_id": advert.peer_id, "proto_ver": str(advert.proto_ver)}
@@ -177,7 +184,8 @@ class RecordTable:
             self._told.pop(peer_id, None)
             return [Gone(peer_id)]
         adverts = [self._by_name[name] for name in names]
-        merged = attrs.evolve(adverts[0], addresses=_merge(adverts))
+        start = start_of(names[0], peer_id)
+        merged = attrs.evolve(adverts[0], addresses=_merge(adverts), start=start)
         if self._told.get(peer_id) == merged:
             return []
         self._told[peer_id] = merged

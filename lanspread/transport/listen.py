@@ -83,6 +83,38 @@ def _why(address: Address, error: OSError) -> str:
     return f"cannot listen on {address}: {error.strerror or error}"
 
 
+@attrs.define
+class Reachable:
+    """Where others reach this peer, as the machine's addresses come and go.
+
+    `advertised` is what the network is told, `dialable` what a process of this machine can dial.
+    """
+
+    bound: tuple[Address, ...]
+    advertised: tuple[Address, ...] = ()
+    dialable: tuple[Address, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """`dialable` as people write it."""
+        return tuple(str(address) for address in self.dialable)
+
+    @property
+    def outside(self) -> bool:
+        """Whether other machines reach it at all."""
+        return any(not is_loopback(address.host) for address in self.advertised)
+
+    def look(self, local: Sequence[LocalAddress]) -> bool:
+        """Take the machine's addresses as they are now; True if others are to be told others."""
+        advertised = advertised_addresses(self.bound, local)
+        # The system lists addresses in whatever order; only what there is counts.
+        if set(advertised) == set(self.advertised):
+            return False
+        self.advertised = advertised
+        self.dialable = dialable_addresses(self.bound, local)
+        return True
+
+
 def advertised_addresses(
     bound: Iterable[Address], local: Sequence[LocalAddress]
 ) -> tuple[Address, ...]:

@@ -32,9 +32,10 @@ _log = structlog.get_logger(__name__)
 CLOSE_S = 0.5
 _POLL_S = 0.1
 _RETRY_S = 10.0
-_INTERFACES_EVERY_S = 5.0
-# RFC 6762, section 8.4: no more than one announcement a second.
-_ANNOUNCE_EVERY_S = 1.0
+_INTERFACES_EVERY_S = 4.0
+# RFC 6762: no more than one announcement a second (8.4), and one that comes within a second of
+# another does not replace it in the caches of others (10.2).
+_ANNOUNCE_EVERY_S = 1.1
 _BROWSE_AGAIN_FIRST_S = 1.0
 _BROWSE_AGAIN_MAX_S = 60.0
 
@@ -74,7 +75,9 @@ class MdnsSession:
         self._fixed_interfaces = interfaces
         self._advert = advert
         self._advert_changed = trio.Event()
-        self._start = secrets.token_hex(3)
+        self._asked_again = False
+        self._browse_again_s = _BROWSE_AGAIN_FIRST_S
+        self._start = advert.start or secrets.token_hex(3)
         token = trio.lowlevel.current_trio_token()
         self._inbox = Inbox(lambda: _run_soon(token, self._wake_reader))
         self._table = RecordTable(allow_loopback=_advertises_loopback(advert))
@@ -88,8 +91,16 @@ class MdnsSession:
         return self._inbox.overflowed
 
     async def update(self, advert: Advertisement) -> None:
-        """Replace what is advertised: soon, and at most once a second."""
+        """Replace what is advertised: soon, and at most once a second.
+
+        The machine's interfaces are looked at first. The same record again is announced again, and
+        the network is asked again who is there.
+        """
         await trio.lowlevel.checkpoint()
+        if advert == self._advert:
+            self._asked_again = True
+            self._browse_again_s = _BROWSE_AGAIN_FIRST_S
+            self._missed.set()
         self._advert = advert
         self._table.allow_loopback = _advertises_loopback(advert)
         self._advert_changed.set()
@@ -141,10 +152,8 @@ class MdnsSession:
                 continue
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._announce, responder)
+                    nursery.start_soon(self._keep_up, responder, interfaces)
                     nursery.start_soon(self._browse, responder)
-                    if not self._fixed_interfaces:
-                        nursery.start_soon(self._follow_interfaces, responder, interfaces)
             finally:
                 await self._close_responder(responder)
 
@@ -176,15 +185,37 @@ class MdnsSession:
         while not await self._threads.run(job.wait, _POLL_S, pool="discovery"):
             pass
 
-    async def _announce(self, responder: Responder) -> None:
-        announced: frozenset[str] = frozenset()
+    async def _keep_up(self, responder: Responder, interfaces: tuple[str, ...]) -> None:
+        """Speak on the interfaces that there are, and there say what is true."""
+        announced: dict[str, RawRecord] = {}
         while True:
             self._advert_changed = trio.Event()
+            found = await self._follow_interfaces(responder, interfaces)
+            if found != interfaces:
+                interfaces, announced = found, {}
             records = self._records()
-            await _finish(responder, responder.announce(records, announced))
-            announced = frozenset(records)
+            if records != announced or self._asked_again:
+                self._asked_again = False
+                await _finish(responder, responder.announce(records, frozenset(announced)))
+                announced = records
             await trio.sleep(_ANNOUNCE_EVERY_S)
-            await self._advert_changed.wait()
+            with trio.move_on_after(_INTERFACES_EVERY_S):
+                await self._advert_changed.wait()
+
+    async def _follow_interfaces(
+        self, responder: Responder, current: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Cables get plugged in and networks change while we run."""
+        try:
+            found = await self._interfaces()
+        except OSError as error:
+            _log.warning("mdns_interfaces_unknown", error=str(error))
+            return current
+        if set(found) == set(current):
+            return current
+        _log.info("mdns_interfaces", interfaces=found)
+        await _finish(responder, responder.use_interfaces(found))
+        return found
 
     def _records(self) -> dict[str, RawRecord]:
         txt = {key.encode(): value.encode() for key, value in txt_of(self._advert).items()}
@@ -195,24 +226,13 @@ class MdnsSession:
         return records
 
     async def _browse(self, responder: Responder) -> None:
-        again_in_s = _BROWSE_AGAIN_FIRST_S
         while True:
             await _finish(responder, responder.browse())
             await self._missed.wait()
-            await trio.sleep(again_in_s)
+            await trio.sleep(self._browse_again_s)
             self._missed = trio.Event()
             # Slower and slower: with more records on the network than we keep, it never ends.
-            again_in_s = min(2 * again_in_s, _BROWSE_AGAIN_MAX_S)
-
-    async def _follow_interfaces(self, responder: Responder, current: tuple[str, ...]) -> None:
-        """Cables get plugged in and networks change while we run."""
-        while True:
-            await trio.sleep(_INTERFACES_EVERY_S)
-            found = await self._interfaces()
-            if set(found) != set(current):
-                _log.info("mdns_interfaces", interfaces=found)
-                await _finish(responder, responder.use_interfaces(found))
-                current = found
+            self._browse_again_s = min(2 * self._browse_again_s, _BROWSE_AGAIN_MAX_S)
 
 
 async def _finish(responder: Responder, call: Coroutine[object, object, None]) -> None:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 _MAX_QUESTIONS = 32
 _QUESTION_MS = 1_500
+# What a newer record replaced stays in the cache for a second (RFC 6762, section 10.2).
+_SETTLED_S = 1.5
 
 
 class Inbox:
@@ -69,6 +71,7 @@ class Responder:
         self._inbox = inbox
         self._own: frozenset[str] = frozenset()
         self._questions: set[asyncio.Task[None]] = set()
+        self._settling: dict[str, asyncio.TimerHandle] = {}
         self._browser: AsyncServiceBrowser | None = None
         try:
             self._zeroconf = Zeroconf(interfaces=list(interfaces), use_asyncio=False)
@@ -119,12 +122,22 @@ class Responder:
         )
 
     async def use_interfaces(self, interfaces: Sequence[str]) -> None:
-        """Move to other interfaces; what is advertised is announced there."""
+        """Move to other interfaces; nothing is advertised after that.
+
+        The records of before name the addresses of before: announced on the new interfaces, they
+        would stand beside the true ones in every cache (RFC 6762, section 10.2: within a second,
+        a newer record does not replace an older one).
+        """
+        registry = self._zeroconf.registry
+        registry.async_remove(registry.async_get_service_infos())
         await self._zeroconf.async_update_interfaces(list(interfaces))
 
     async def _stop_browsing(self) -> None:
         for question in self._questions:
             question.cancel()
+        for look in self._settling.values():
+            look.cancel()
+        self._settling.clear()
         if self._browser is not None:
             await self._browser.async_cancel()
             self._browser = None
@@ -139,6 +152,8 @@ class Responder:
         if state_change is ServiceStateChange.Removed:
             self._inbox.put(name, None)
             return
+        if state_change is ServiceStateChange.Updated:
+            self._look_again(zeroconf, name)
         info = AsyncServiceInfo(service_type, name)
         if info.load_from_cache(zeroconf):
             self._inbox.put(name, _raw_of(info))
@@ -147,6 +162,23 @@ class Responder:
             question = asyncio.ensure_future(self._ask(info))
             self._questions.add(question)
             question.add_done_callback(self._questions.discard)
+
+    def _look_again(self, zeroconf: Zeroconf, name: str) -> None:
+        """A peer that moved has its old address too for a moment; nobody tells when that ends."""
+        waiting = self._settling.pop(name, None)
+        if waiting is not None:
+            waiting.cancel()
+        elif len(self._settling) >= limits.DISCOVERY_QUEUE:
+            return
+
+        def look() -> None:
+            del self._settling[name]
+            info = AsyncServiceInfo(limits.SERVICE_TYPE, name)
+            if info.load_from_cache(zeroconf):
+                self._inbox.put(name, _raw_of(info))
+
+        loop = asyncio.get_running_loop()
+        self._settling[name] = loop.call_later(_SETTLED_S, look)
 
     async def _ask(self, info: AsyncServiceInfo) -> None:
         if await info.async_request(self._zeroconf, _QUESTION_MS):

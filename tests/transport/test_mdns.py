@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +28,7 @@ def advert_of(name: str, *ports: int) -> Advertisement:
         addresses=tuple(Address("127.0.0.1", port) for port in ports or (7373,)),
         library_rev=1,
         hostname=name,
+        start=hashlib.sha256(name.encode()).hexdigest()[:6],
     )
 
 
