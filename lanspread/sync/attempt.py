@@ -37,6 +37,7 @@ class Rank(enum.Enum):
 
     ASKED = "a person waits for it"
     NAMED = "a person named it, or there was a session with it"
+    MISSED = "its session may be over, and nobody named it"
     FRESH = "mDNS spoke of it, and it was not tried yet"
     FAILED = "mDNS spoke of it, and it was tried in vain"
 

@@ -164,7 +164,9 @@ class Dialer:
 
     def _look_for(self, peer_id: str) -> None:
         """Its session may be over. Somebody has to dial, and nobody else may know where to."""
-        if any(target.peer_id == peer_id for target in self._targets.values()):
+        targets = self._targets.values()
+        missed = sum(target.until < math.inf for target in targets)
+        if missed >= limits.MAX_SESSIONS or any(one.peer_id == peer_id for one in targets):
             return
         until = trio.current_time() + limits.DIAL_KNOWN_FOR_S
         self._start(peer_id, Target(peer_id, None, Backoff(), until=until))
@@ -275,7 +277,9 @@ class Dialer:
         record = self._directory.get(peer_id)
         if record is None or not record.addresses:
             raise OSError("no address is known")
-        if record.last_seen is not None:
+        if target.until < math.inf:
+            rank = Rank.MISSED
+        elif record.last_seen is not None:
             rank = Rank.NAMED
         else:
             rank = Rank.FAILED if record.failures else Rank.FRESH

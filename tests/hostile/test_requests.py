@@ -18,7 +18,7 @@ from tests.hostile.support import (
     open_virtual_node,
     snapshot,
 )
-from tests.peers.support import fetch, read_game, write_game
+from tests.peers.support import fetch, forbid_dialing, read_game, write_game
 from tests.protocol.independent import Node, Session
 from tests.protocol.links import Pipe, PipeReset, Refused
 from tests.protocol.wire import encode, frame, message
@@ -266,6 +266,8 @@ async def test_bytes_that_are_asked_for_and_never_taken(
         session = await node.dial(address_of(scene.victim))
         manifest_hash = (await session.library())["Big"]["manifest_hash"]
         session.link.freeze_credit()
+        # Not even pings have room, so it would be found where it listens, and greeted anew.
+        forbid_dialing(scene.victim)
         pipes: list[Pipe] = []
         for _ in range(100):
             pipes.append(

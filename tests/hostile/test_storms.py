@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from lanspread import limits
 from tests.hostile.claims import delta, game_summary, summary
 from tests.hostile.support import Scene, address_of, closed, open_virtual_node
-from tests.peers.support import Events
+from tests.peers.support import Events, forbid_dialing
 from tests.protocol import independent, wire
 from tests.protocol.independent import Session
 from tests.protocol.links import Broken, LinkClosed, PipeReset, Refused, configuration
@@ -215,9 +215,13 @@ async def test_streams_beyond_the_limit_and_of_the_wrong_kind(
 async def test_a_session_that_goes_silent_is_stale(autojump_clock: MockClock, scene: Scene) -> None:
     async with open_virtual_node(scene.machine()) as node:
         session = await node.dial(address_of(scene.victim))
+        held = scene.victim.sessions.get(node.peer_id)
+        assert held is not None
+        # It would be found where it listens, and greeted anew.
+        forbid_dialing(scene.victim)
         session.link.muted = True
         await trio.sleep(40)
-        assert scene.victim.sessions.get(node.peer_id) is not None
+        assert scene.victim.sessions.get(node.peer_id) is held
         await trio.sleep(10)
         assert scene.victim.sessions.get(node.peer_id) is None
     await scene.still_well()

@@ -13,7 +13,9 @@ import trio
 from lanspread.commands import CancelGame, DownloadGame, OperationStarted
 from lanspread.eventhub import PublishedEvent
 from lanspread.peer import Peer
+from lanspread.seams import Address
 from lanspread.testing import VirtualHost, open_virtual_peer
+from lanspread.transport import Connection, Unreachable
 from lanspread.views import GameView, PeerState
 
 BLOCK = 16 * 1024
@@ -151,6 +153,16 @@ async def until(condition: Callable[[], object], within: float = 60.0) -> None:
     with trio.fail_after(within):
         while not condition():
             await trio.sleep(0.05)
+
+
+def forbid_dialing(peer: Peer) -> None:
+    """As a firewall in front of it that lets nothing out but answers."""
+
+    async def refuse(address: Address) -> Connection:
+        await trio.lowlevel.checkpoint()
+        raise Unreachable(address, "a firewall")
+
+    peer.sessions._endpoint.connect = refuse  # type: ignore[method-assign]
 
 
 class Events:

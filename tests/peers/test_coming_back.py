@@ -293,3 +293,32 @@ async def test_whose_library_changed_is_dialed_first(
     changed = [peer_id for peer_id in first[1:] if peer_id in order[3:]]
     assert len(first) == 6
     assert first[1 : 1 + len(changed)] == changed
+
+
+async def test_waking_up_among_many_that_are_gone_dials_a_few_at_a_time(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    host = lan.add_host("a")
+    anna = await party.start(host, tmp_path / "a", mdns=False)
+    for number in range(200):
+        anna.dialer.take_hint(bogus(number, DEAD[:1]))
+    await trio.sleep(3_600)
+    running = most = 0
+    real = anna.sessions.dial
+
+    async def dial(address: Address, expected: str | None) -> Session:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return await real(address, expected)
+        finally:
+            running -= 1
+
+    anna.sessions.dial = dial  # type: ignore[method-assign]
+    dials = count_dials(anna)
+    host.suspend_clock.sleep_machine(3_600)
+    await trio.sleep(limits.SUSPEND_CHECK_S + 200 / limits.MAX_DIALS_AT_ONCE * 5 + 20)
+    # Every one of them got its turn.
+    assert len(dials) >= 200
+    assert most <= limits.MAX_DIALS_AT_ONCE

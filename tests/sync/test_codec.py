@@ -45,6 +45,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "added": st.lists(st.binary(max_size=20)).map(tuple),
     "updated": st.lists(st.binary(max_size=20)).map(tuple),
     "removed": st.lists(TEXT).map(tuple),
+    "listen_addrs": st.lists(TEXT, max_size=8).map(tuple),
     "block_size": st.integers(0, limits.MAX_BLOCK_BYTES),
     "file_count": st.integers(0, limits.MAX_FILES_PER_GAME),
     "files": st.lists(st.tuples(TEXT, NUMBER, st.none() | st.binary(max_size=64))).map(tuple),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 import attrs
 import pytest
 import trio
+from zeroconf._dns import DNSText
 
 from lanspread import limits
 from lanspread.identity import peer_id_of
@@ -198,3 +200,65 @@ def test_which_interfaces_are_used() -> None:
     assert choose_interfaces(both) == ("10.0.0.1",)
     assert choose_interfaces([loopback, both[2]]) == ("fe80::1%eth0",)
     assert choose_interfaces([*both, LocalAddress("10.8.0.1", "wg0")]) == ("10.0.0.1",)
+
+
+async def test_a_peer_that_moves_is_told_at_its_new_address_alone() -> None:
+    anna, ben = advert_of("anna", 1001), advert_of("ben", 1002)
+    async with opened(anna) as at_anna, opened(ben) as at_ben:
+        await found(at_anna, ben.peer_id)
+        # So that the record of before is old enough to be replaced.
+        await trio.sleep(1.5)
+        moved = attrs.evolve(ben, addresses=(Address("127.0.0.9", 1002),))
+        await at_ben.update(moved)
+        while await found(at_anna, ben.peer_id) != moved:
+            pass
+
+
+async def test_the_same_record_once_more_is_announced_and_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    really_announce, really_browse = Responder.announce, Responder.browse
+
+    async def announce(
+        responder: Responder, records: Mapping[str, RawRecord], before: frozenset[str]
+    ) -> None:
+        calls.append("announce")
+        await really_announce(responder, records, before)
+
+    async def browse(responder: Responder) -> None:
+        calls.append("browse")
+        await really_browse(responder)
+
+    monkeypatch.setattr(Responder, "announce", announce)
+    monkeypatch.setattr(Responder, "browse", browse)
+    anna = advert_of("anna")
+    async with opened(anna) as session:
+        await trio.sleep(2)
+        assert sorted(calls) == ["announce", "browse"]
+        await session.update(anna)
+        await trio.sleep(3)
+    assert sorted(calls) == ["announce", "announce", "browse", "browse"]
+
+
+async def test_nobody_on_the_network_makes_the_responder_remember_without_end() -> None:
+    """zeroconf bounds its cache itself; an older one, or one that stops doing so, fails here."""
+    inbox = Inbox(lambda: None)
+    responder = Responder(["127.0.0.1"], inbox)
+    try:
+        cache = responder._zeroconf.cache
+        many = 30_000
+
+        async def flood() -> int:
+            for number in range(many):
+                name = f"n{number}.{limits.SERVICE_TYPE}"
+                cache.async_add_records([DNSText(name, 16, 1, 4_500, b"")])
+            return len(cache.cache)
+
+        with trio.fail_after(30):
+            future = responder.submit(flood())
+            while not future.done():
+                await trio.sleep(0.05)
+        assert future.result() < many / 2
+    finally:
+        await trio.to_thread.run_sync(responder.close)
