@@ -94,12 +94,13 @@ class Lookout:
     async def look_around(self, *, rotate: bool = False) -> None:
         """Find games that came, went or look different; `rotate` walks one more in its turn."""
         async with self._lock:
-            if not await self._list_again():
+            met = await self._list_again()
+            if met is None:
                 return
             known = [
                 (key, name)
                 for key, name in self._names.items()
-                if name is not None and not self._walker.is_held(key)
+                if name is not None and name not in met and not self._walker.is_held(key)
             ]
             for at in range(0, len(known), _BATCH):
                 batch = known[at : at + _BATCH]
@@ -115,12 +116,15 @@ class Lookout:
                 self._rotation = (self._rotation + 1) % len(self._listing.ids)
                 self._walker.request_walk(self._listing.ids[self._rotation])
 
-    async def _list_again(self) -> bool:
-        """See which games came or went; False if there is no games folder."""
+    async def _list_again(self) -> frozenset[str] | None:
+        """See which games went, and take in those that came, which are returned.
+
+        None if there is no games folder.
+        """
         listing = await self._threads.run(self._folder.listing)
         if listing is None:
             self._walker.all_gone()
-            return False
+            return None
         self._take(listing)
         for key, game in self._walker.games.items():
             if self._names.get(key) is None:
@@ -132,7 +136,7 @@ class Lookout:
         ]
         if strangers:
             await self._walker.meet(strangers)
-        return True
+        return frozenset(strangers)
 
     def _take(self, listing: GamesListing) -> None:
         for warning in listing.warnings:
