@@ -21,6 +21,8 @@ from lanspread.seams import Threads
 PRESENCE_S: Final = 5.0
 
 
+# Files in a game that is not walked at every hint while it is being written.
+_LARGE: Final = 5_000
 # Games in one hop into a thread.
 _BATCH: Final = 256
 
@@ -151,13 +153,24 @@ class Lookout:
         async for names in hints:
             known = {game.id for game in self._walker.games.values()}
             for name in names & known:
-                self._walker.request_walk(name)
+                if not self._is_soon(fold_id(name)):
+                    self._walker.request_walk(name)
             if "" in names:
                 await self.look_around()
             elif names - known:
                 # A cheaper look: any file beside the games may be one that changes all the time.
                 async with self._lock:
                     await self._list_again()
+
+    def _is_soon(self, key: str) -> bool:
+        """Whether a walk that is due soon is enough: a large game, and it is being written.
+
+        Its folder sends hints several times a second, and a walk may take longer than that.
+        """
+        if key not in self._young:
+            return False
+        game = self._walker.games.get(key)
+        return game is not None and len(game.stamps) > _LARGE
 
     async def _watch_presence(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from lanspread import limits
+from lanspread.fs import lookout
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.index import INDEX_FILE, open_index
 from lanspread.seams import Folder, IndexKey
@@ -119,6 +120,25 @@ async def test_one_changed_game_costs_one_walk_of_one_game(
             "open": 1,
         }
     assert world.changes == [{"g3"}, {"g5"}, {"g5"}]
+
+
+async def test_a_large_game_that_is_being_written_is_not_walked_at_every_hint(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "_LARGE", 3)
+    write_tree(world.games / "g", NESTED)
+    await known(world)
+    async with world.library() as library:
+        asked(world)
+        for number in range(100):
+            write_tree(world.games / "g", {"sub/one": b"%d" % number})
+            world.watcher.changed("g")
+            await trio.sleep(0.1)
+            if not number:
+                assert library.games["g"].size == 5006
+        assert asked(world)["list"] <= 3 * (1 + 10 // limits.SETTLE_S + 1)
+        await trio.sleep(2 * limits.SETTLE_S)
+        assert library.games["g"].digests == digests_of_files({**NESTED, "sub/one": b"99"})
 
 
 async def test_what_was_young_is_not_believed_at_the_next_start(
