@@ -88,7 +88,7 @@ class Shelf:
         try:
             # Before the scan, so that what changes during it is not missed.
             async with (
-                self._parts.watcher.watch(self.folder.path) as hints,
+                self._parts.watcher.watch(self.folder.path, self._parts.on_warning) as hints,
                 trio.open_nursery() as nursery,
             ):
                 try:

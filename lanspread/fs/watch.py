@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from typing import Final
 
-import structlog
 import trio
 import watchfiles
 
@@ -32,21 +31,18 @@ _REMEDY: Final = (
     "raise the system's limit of watched folders (Linux: sysctl fs.inotify.max_user_watches)"
 )
 
-_log = structlog.get_logger(__name__)
-
 OnWarning = Callable[[str, str, str], None]
 
 
 class DiskWatcher:
-    """Watches real folders. `on_warning(code, message, remedy)` is called in the event loop."""
-
-    def __init__(self, on_warning: OnWarning | None = None) -> None:
-        self._on_warning = on_warning
+    """Watches real folders."""
 
     @asynccontextmanager
-    async def watch(self, games: str) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
+    async def watch(
+        self, games: str, on_warning: OnWarning
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         """Hints until the block is left; leaving takes as long as one step of the thread."""
-        watch = _Watch(games, self._on_warning)
+        watch = _Watch(games, on_warning)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.run)
             try:
@@ -64,7 +60,7 @@ class _Watch:
     tried again later.
     """
 
-    def __init__(self, games: str, on_warning: OnWarning | None) -> None:
+    def __init__(self, games: str, on_warning: OnWarning) -> None:
         self.hints = Hints()
         self._games = games
         self._on_warning = on_warning
@@ -123,9 +119,7 @@ class _Watch:
             return
         self._told = True
         message = f"changes in {shown(self._games)} are found late: not all is watched ({error})"
-        _log.warning(message)
-        if self._on_warning is not None:
-            self._on_warning("not_watching", message, _REMEDY)
+        self._on_warning("not_watching", message, _REMEDY)
 
 
 async def _stop_later(stop: threading.Event) -> None:

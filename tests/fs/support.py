@@ -54,7 +54,9 @@ class FakeWatcher:
         self.send: trio.MemorySendChannel[frozenset[str]] | None = None
 
     @asynccontextmanager
-    async def watch(self, games: str) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
+    async def watch(
+        self, games: str, on_warning: Callable[[str, str, str], None]
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         await trio.lowlevel.checkpoint()
         self.send, receive = trio.open_memory_channel[frozenset[str]](100)
         async with self.send, receive:
