@@ -40,6 +40,9 @@ class Walker(Protocol):
 
     def looks_like(self, key: str, name: str) -> Fingerprint | None: ...
 
+    def walked(self, key: str) -> int:
+        """Lower for a game that was walked longer ago."""
+
     def is_held(self, key: str) -> bool: ...
 
     def keep_only(self, names: frozenset[str]) -> None:
@@ -67,7 +70,6 @@ class Lookout:
         self._lock = trio.Lock()
         self._young: dict[str, float] = {}
         self._more_young = trio.Event()
-        self._rotation = 0
 
     async def first_listing(self) -> tuple[str, ...]:
         """The games to begin with."""
@@ -94,7 +96,8 @@ class Lookout:
             nursery.start_soon(self._walk_settled)
 
     async def look_around(self, *, rotate: bool = False) -> None:
-        """Find games that came, went or look different; `rotate` walks one more in its turn."""
+        """Find games that came, went or look different; `rotate` walks the one that was not
+        walked for longest."""
         async with self._lock:
             met = await self._list_again()
             if met is None:
@@ -115,8 +118,9 @@ class Lookout:
                     if before is not None and look != before:
                         self._walker.request_walk(name)
             if rotate and self._listing.ids:
-                self._rotation = (self._rotation + 1) % len(self._listing.ids)
-                self._walker.request_walk(self._listing.ids[self._rotation])
+                self._walker.request_walk(
+                    min(self._listing.ids, key=lambda name: self._walker.walked(fold_id(name)))
+                )
 
     async def _list_again(self) -> frozenset[str] | None:
         """See which games went, and take in those that came, which are returned.

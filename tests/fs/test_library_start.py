@@ -141,6 +141,23 @@ async def test_a_large_game_that_is_being_written_is_not_walked_at_every_hint(
         assert library.games["g"].digests == digests_of_files({**NESTED, "sub/one": b"99"})
 
 
+async def test_the_rotation_goes_on_after_a_restart(
+    world: World, autojump_clock: MockClock
+) -> None:
+    for number in range(6):
+        write_tree(world.games / f"g{number}", NESTED)
+    await known(world)
+    for number in range(6):
+        write_tree(world.games / f"g{number}", {"sub/one": b"changed"})
+    seen: set[str] = set()
+    # Two scans a run, so that a rotation that begins anew would never reach the last ones.
+    for _ in range(3):
+        async with world.library() as library:
+            await trio.sleep(2 * limits.FALLBACK_SCAN_S + 10)
+            seen |= {key for key, game in library.games.items() if game.size == 5012}
+    assert len(seen) == 6
+
+
 async def test_what_was_young_is_not_believed_at_the_next_start(
     world: World, autojump_clock: MockClock
 ) -> None:
@@ -305,6 +322,25 @@ async def test_rows_that_do_not_decode_cost_a_walk_and_one_line(
     await known(world)
     async with world.library():
         assert "list" not in asked(world)
+
+
+@pytest.mark.parametrize("name", [b"bad\xff", b"tab\t", b"NUL.txt", "ü\u202e.txt".encode()])
+async def test_a_game_with_a_problem_is_remembered_with_it(
+    world: World, autojump_clock: MockClock, name: bytes
+) -> None:
+    world.index = open_index(str(world.games.parent))
+    write_tree(world.games / "g", {**NESTED, os.fsdecode(name): b"x"})
+    async with world.library() as library:
+        await trio.sleep(2 * limits.SETTLE_S)
+        problem = library.games["g"].problem
+        warnings = list(world.warnings)
+    asked(world)
+    world.warnings.clear()
+    async with world.library() as library:
+        assert "list" not in asked(world)
+        assert library.games["g"].problem == problem
+        assert world.warnings == warnings
+    world.index.close()
 
 
 async def test_with_the_real_index(world: World, autojump_clock: MockClock) -> None:

@@ -72,6 +72,7 @@ def test_comes_back_as_it_was(
         settled=flags[2],
         problem=texts[2],
         warnings=tuple(warnings),
+        walked=7,
     )
     stored = decode_game(row)
     assert stored is not None
@@ -116,5 +117,6 @@ def test_what_was_cut_is_nothing(end: int) -> None:
         settled=True,
         problem=None,
         warnings=(),
+        walked=0,
     )
     assert (decode_game(row[:end]) is None) == (end < len(row))
