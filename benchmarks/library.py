@@ -132,4 +132,4 @@ async def _measured(games: str, state: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(_measured, *sys.argv[1:])
+    trio.run(_measured, sys.argv[1], sys.argv[2])

@@ -302,12 +302,13 @@ class Watcher(Protocol):
     """Hints that something below the games folder changed."""
 
     def watch(
-        self, games: str
+        self, games: str, on_warning: Callable[[str, str, str], None]
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[frozenset[str]]]:
         """A channel of sets of folder names directly below `games` that may have changed.
 
         Hints may be late, doubled or lost; a full channel drops the oldest knowledge into `{""}`,
-        which means "anything".
+        which means "anything". `on_warning(code, message, remedy)` is told once if not all can be
+        watched.
         """
 
 

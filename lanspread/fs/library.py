@@ -73,7 +73,7 @@ class Library:
         return await self._shelf.rescan(game_id)
 
     def request_walk(self, game_id: str) -> None:
-        """Have a game walked soon; while it is held, when it is released."""
+        """Have a game walked soon; while it is held, when it is released, as every game is."""
         self._shelf.request_walk(game_id)
 
     @contextmanager

@@ -21,6 +21,8 @@ from lanspread.seams import Threads
 PRESENCE_S: Final = 5.0
 
 
+# Files in a game that is not walked at every hint while it is being written.
+_LARGE: Final = 5_000
 # Games in one hop into a thread.
 _BATCH: Final = 256
 
@@ -37,6 +39,9 @@ class Walker(Protocol):
     def request_walk(self, game_id: str, *, later: bool = False) -> None: ...
 
     def looks_like(self, key: str, name: str) -> Fingerprint | None: ...
+
+    def walked(self, key: str) -> int:
+        """Lower for a game that was walked longer ago."""
 
     def is_held(self, key: str) -> bool: ...
 
@@ -65,7 +70,6 @@ class Lookout:
         self._lock = trio.Lock()
         self._young: dict[str, float] = {}
         self._more_young = trio.Event()
-        self._rotation = 0
 
     async def first_listing(self) -> tuple[str, ...]:
         """The games to begin with."""
@@ -92,14 +96,16 @@ class Lookout:
             nursery.start_soon(self._walk_settled)
 
     async def look_around(self, *, rotate: bool = False) -> None:
-        """Find games that came, went or look different; `rotate` walks one more in its turn."""
+        """Find games that came, went or look different; `rotate` walks the one that was not
+        walked for longest."""
         async with self._lock:
-            if not await self._list_again():
+            met = await self._list_again()
+            if met is None:
                 return
             known = [
                 (key, name)
                 for key, name in self._names.items()
-                if name is not None and not self._walker.is_held(key)
+                if name is not None and name not in met and not self._walker.is_held(key)
             ]
             for at in range(0, len(known), _BATCH):
                 batch = known[at : at + _BATCH]
@@ -112,15 +118,19 @@ class Lookout:
                     if before is not None and look != before:
                         self._walker.request_walk(name)
             if rotate and self._listing.ids:
-                self._rotation = (self._rotation + 1) % len(self._listing.ids)
-                self._walker.request_walk(self._listing.ids[self._rotation])
+                self._walker.request_walk(
+                    min(self._listing.ids, key=lambda name: self._walker.walked(fold_id(name)))
+                )
 
-    async def _list_again(self) -> bool:
-        """See which games came or went; False if there is no games folder."""
+    async def _list_again(self) -> frozenset[str] | None:
+        """See which games went, and take in those that came, which are returned.
+
+        None if there is no games folder.
+        """
         listing = await self._threads.run(self._folder.listing)
         if listing is None:
             self._walker.all_gone()
-            return False
+            return None
         self._take(listing)
         for key, game in self._walker.games.items():
             if self._names.get(key) is None:
@@ -132,7 +142,7 @@ class Lookout:
         ]
         if strangers:
             await self._walker.meet(strangers)
-        return True
+        return frozenset(strangers)
 
     def _take(self, listing: GamesListing) -> None:
         for warning in listing.warnings:
@@ -147,13 +157,24 @@ class Lookout:
         async for names in hints:
             known = {game.id for game in self._walker.games.values()}
             for name in names & known:
-                self._walker.request_walk(name)
+                if not self._is_soon(fold_id(name)):
+                    self._walker.request_walk(name)
             if "" in names:
                 await self.look_around()
             elif names - known:
                 # A cheaper look: any file beside the games may be one that changes all the time.
                 async with self._lock:
                     await self._list_again()
+
+    def _is_soon(self, key: str) -> bool:
+        """Whether a walk that is due soon is enough: a large game, and it is being written.
+
+        Its folder sends hints several times a second, and a walk may take longer than that.
+        """
+        if key not in self._young:
+            return False
+        game = self._walker.games.get(key)
+        return game is not None and len(game.stamps) > _LARGE
 
     async def _watch_presence(self) -> None:
         while True:

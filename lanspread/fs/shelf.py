@@ -71,6 +71,7 @@ class Shelf:
         self._threads = parts.threads
         self._slots: dict[str, Slot] = {}
         self._started = False
+        self._walked = 0
         key = IndexKey(folder.path, folder.inode, parts.block_bytes)
         self._saver = Saver(parts.index, key, parts.threads, self._row_of)
         self._walks = Walks(self._walk, self._drop_idle)
@@ -88,7 +89,7 @@ class Shelf:
         try:
             # Before the scan, so that what changes during it is not missed.
             async with (
-                self._parts.watcher.watch(self.folder.path) as hints,
+                self._parts.watcher.watch(self.folder.path, self._parts.on_warning) as hints,
                 trio.open_nursery() as nursery,
             ):
                 try:
@@ -269,6 +270,8 @@ class Shelf:
             self._want(slot)
             return None
         slot.settled = True
+        slot.walked = stored.walked
+        self._walked = max(self._walked, stored.walked)
         slot.fingerprint = stored.fingerprint
         slot.problem = stored.problem
         self._warn_of(slot, stored.scan_warnings())
@@ -351,6 +354,8 @@ class Shelf:
         known = {stamp: value for stamp, value in slot.known.items() if stamp in stamps}
         slot.known = known
         game = local_game(scanned, known, self._parts.block_bytes)
+        self._walked += 1
+        slot.walked = self._walked
         slot.fingerprint = scanned.fingerprint
         slot.problem = scanned.problem
         self._warn_of(slot, scanned.warnings)
@@ -425,6 +430,7 @@ class Shelf:
             settled=slot.settled,
             problem=slot.problem,
             warnings=slot.warnings,
+            walked=slot.walked,
         )
 
     # -- what the lookout uses ---------------------------------------------------------------------
@@ -433,6 +439,10 @@ class Shelf:
         """What the last walk saw at a game's root; None if it was not walked by this name."""
         game = self.games.get(key)
         return self._slots[key].fingerprint if game is not None and game.id == name else None
+
+    def walked(self, key: str) -> int:
+        """Lower for a game that was walked longer ago."""
+        return self._slots[key].walked if key in self._slots else 0
 
     def is_held(self, key: str) -> bool:
         return key in self._slots and self._slots[key].gate.is_held

@@ -31,7 +31,8 @@ class Slot:
 
     `loaded`: its row of the index was asked for. `settled`: two walks, far enough apart, saw the
     same files; `changed_at` is when that began to count. `problem` is the last walk's own.
-    `unreadable` is (path, why, until when that is believed).
+    `walked` tells who was walked longest ago. `unreadable` is (path, why, until when that is
+    believed).
     """
 
     id: str
@@ -41,6 +42,7 @@ class Slot:
     loaded: bool = False
     settled: bool = False
     changed_at: float = 0.0
+    walked: int = 0
     fingerprint: Fingerprint = b""
     problem: str | None = None
     warnings: tuple[ScanWarning, ...] = ()

@@ -19,7 +19,7 @@ class StoredGame(NamedTuple):
     """A row. `problem` and `warnings` are the walk's own: what a catalog says is judged anew.
 
     The fingerprint counts only if `settled`: files that were young when they were seen may have
-    changed without a trace.
+    changed without a trace. `walked` rises with every walk of any game.
     """
 
     id: str
@@ -33,6 +33,7 @@ class StoredGame(NamedTuple):
     content_hash: bytes | None
     problem: str | None
     warnings: tuple[tuple[str, str, str], ...]
+    walked: int
     packed_files: bytes
 
     def files(self) -> GameFiles:
@@ -66,6 +67,7 @@ def encode_game(
     settled: bool,
     problem: str | None,
     warnings: tuple[ScanWarning, ...],
+    walked: int,
 ) -> bytes:
     """A game's row."""
     return msgspec.msgpack.encode(
@@ -81,6 +83,7 @@ def encode_game(
             content_hash=game.content_hash,
             problem=problem,
             warnings=tuple((one.code, one.message, one.remedy) for one in warnings),
+            walked=walked,
             packed_files=pack_files(game.stamps, known),
         )
     )

@@ -60,8 +60,9 @@ class Walks:
     async def run(self) -> None:
         """Walk until cancelled."""
         async with trio.open_nursery() as nursery:
-            for _ in range(_WORKERS):
-                nursery.start_soon(self._work)
+            for number in range(_WORKERS):
+                # One is kept for what somebody waits for.
+                nursery.start_soon(self._work, number > 0)
 
     def close(self) -> None:
         """No walk begins any more; who waits is woken."""
@@ -82,8 +83,8 @@ class Walks:
             self._later[id(slot)] = slot
         self._more.set()
 
-    def _take(self) -> list[Slot]:
-        queue, most = (self._soon, _SOON) if self._soon else (self._later, _LATER)
+    def _take(self, later: bool) -> list[Slot]:
+        queue, most = (self._later, _LATER) if later and not self._soon else (self._soon, _SOON)
         batch: list[Slot] = []
         while queue and len(batch) < most:
             slot = queue.pop(next(iter(queue)))
@@ -95,9 +96,9 @@ class Walks:
                 self._walked(slot)
         return batch
 
-    async def _work(self) -> None:
+    async def _work(self, later: bool) -> None:
         while True:
-            batch = self._take()
+            batch = self._take(later)
             if not batch:
                 self._more = trio.Event() if self._more.is_set() else self._more
                 await self._more.wait()

@@ -1,6 +1,6 @@
 """The real `Watcher`: hints from the system that something in the games folder changed.
 
-One thread per watched folder runs watchfiles over the games folder and each game's folder, not
+One thread per games folder runs watchfiles over the games folder and each game's folder, not
 deeper: a library has too many folders for a system's watches, and `local/` changes all the time.
 What is missed is found by the fallback scan.
 """
@@ -13,69 +13,118 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from typing import Final
 
-import structlog
 import trio
 import watchfiles
 
+from lanspread import limits
 from lanspread.fs.paths import shown
 
 _STEP_MS: Final = 20
 _DEBOUNCE_MS: Final = 200
 _RUST_TIMEOUT_MS: Final = 200
 _QUEUE: Final = 16
-# After an error that may pass: the games folder is not there, a game went while watching began.
+# After an error that may pass at any moment, and after one that a person has to mend.
 _RETRY_S: Final = 5.0
+_AGAIN_S: Final = limits.FALLBACK_SCAN_S
 _ANYTHING: Final = frozenset({""})
 _REMEDY: Final = (
     "raise the system's limit of watched folders (Linux: sysctl fs.inotify.max_user_watches)"
 )
 
-_log = structlog.get_logger(__name__)
-
 OnWarning = Callable[[str, str, str], None]
 
 
 class DiskWatcher:
-    """Watches real folders. `on_warning(code, message, remedy)` is called in the event loop."""
-
-    def __init__(self, on_warning: OnWarning | None = None) -> None:
-        self._on_warning = on_warning
+    """Watches real folders."""
 
     @asynccontextmanager
-    async def watch(self, games: str) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
+    async def watch(
+        self, games: str, on_warning: OnWarning
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         """Hints until the block is left; leaving takes as long as one step of the thread."""
-        stop = threading.Event()
-        hints = Hints()
+        watch = _Watch(games, on_warning)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._run, games, hints, stop)
+            nursery.start_soon(watch.run)
             try:
-                yield hints.receive
+                yield watch.hints.receive
             finally:
-                stop.set()
+                watch.stop()
                 nursery.cancel_scope.cancel()
-        hints.close()
+        watch.hints.close()
 
-    async def _run(self, games: str, hints: Hints, stop: threading.Event) -> None:
-        limiter = trio.CapacityLimiter(1)
-        while not stop.is_set():
+
+class _Watch:
+    """One folder being watched, again and again: whenever its folders change, or after an error.
+
+    Where the system does not let all folders be watched, as many as it allows are, and all are
+    tried again later.
+    """
+
+    def __init__(self, games: str, on_warning: OnWarning) -> None:
+        self.hints = Hints()
+        self._games = games
+        self._on_warning = on_warning
+        self._limiter = trio.CapacityLimiter(1)
+        self._stopped = False
+        self._stop = threading.Event()
+        self._told = False
+
+    def stop(self) -> None:
+        """End the thread within one step."""
+        self._stopped = True
+        self._stop.set()
+
+    async def run(self) -> None:
+        while not self._stopped:
+            error = await self._watch_folders(every=True)
+            if error is None:
+                self._told = False
+            elif isinstance(error, FileNotFoundError):
+                # The games folder is not there, or a game went while watching began.
+                self.hints.put(_ANYTHING)
+                await trio.sleep(_RETRY_S)
+            else:
+                self._warn(error)
+                if await self._watch_folders(every=False) is not None:
+                    await trio.sleep(_AGAIN_S)
+
+    async def _watch_folders(self, *, every: bool) -> Exception | None:
+        """Watch until told to stop, or other folders are to be watched; returns what went wrong.
+
+        Not `every`: what cannot be watched is left out, and it ends by itself after a while.
+        """
+        stop = self._stop = threading.Event()
+        if self._stopped:
+            return None
+        error: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            if not every:
+                nursery.start_soon(_stop_later, stop)
             try:
                 await trio.to_thread.run_sync(
-                    _watch_until_folders_change, games, hints, stop, limiter=limiter
+                    _watch_until_folders_change,
+                    self._games,
+                    self.hints,
+                    stop,
+                    every,
+                    limiter=self._limiter,
                 )
-                continue
-            except FileNotFoundError:
-                pass
-            except (OSError, RuntimeError) as error:
-                self._warn(games, error)
-                return
-            hints.put(_ANYTHING)
-            await trio.sleep(_RETRY_S)
+            except Exception as caught:
+                error = caught
+            nursery.cancel_scope.cancel()
+        return error
 
-    def _warn(self, games: str, error: Exception) -> None:
-        message = f"changes in {shown(games)} are found late: it cannot be watched ({error})"
-        _log.warning(message)
-        if self._on_warning is not None:
-            self._on_warning("not_watching", message, _REMEDY)
+    def _warn(self, error: Exception) -> None:
+        if self._told:
+            return
+        self._told = True
+        message = f"changes in {shown(self._games)} are found late: not all is watched ({error})"
+        self._on_warning("not_watching", message, _REMEDY)
+
+
+async def _stop_later(stop: threading.Event) -> None:
+    await trio.sleep(_AGAIN_S)
+    stop.set()
 
 
 class Hints:
@@ -110,13 +159,20 @@ def names_of(games: str, changed: Iterable[str]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _watch_until_folders_change(games: str, hints: Hints, stop: threading.Event) -> None:
-    """Runs in a thread. Returns when told to stop or when other folders are to be watched."""
-    games = os.path.realpath(games)
-    folders = _game_folders(games)
+def _watch_until_folders_change(
+    games: str, hints: Hints, stop: threading.Event, every: bool
+) -> None:
+    """Runs in a thread. Returns when told to stop or when other folders are to be watched.
+
+    Raises `FileNotFoundError` if something went meanwhile, and what watchfiles does for a folder
+    that cannot be watched, unless those are to be left out.
+    """
+    real = os.path.realpath(games)
+    identity = _identity(games)
+    folders = _game_folders(real)
     started = False
     found = watchfiles.watch(
-        games,
+        real,
         *folders,
         watch_filter=None,
         debounce=_DEBOUNCE_MS,
@@ -126,23 +182,36 @@ def _watch_until_folders_change(games: str, hints: Hints, stop: threading.Event)
         yield_on_timeout=True,
         raise_interrupt=False,
         recursive=False,
-        ignore_permission_denied=True,
+        # It swallows every error of a watch, also that there are too many.
+        ignore_permission_denied=not every,
     )
     with closing(found):
         for changes in found:
-            names = names_of(games, (path for _, path in changes))
+            names = names_of(real, (path for _, path in changes))
             if not started:
                 # What happened before the watches stood was seen by nobody.
                 started = True
                 names = _ANYTHING
             if names:
                 trio.from_thread.run_sync(hints.put, names)
-            if changes and _game_folders(games) != folders:
+            if any(os.path.dirname(path) == real for _, path in changes):
+                if _game_folders(real) != folders:
+                    return
+            elif not changes and _identity(games) != identity:
+                # Unmounted, or mounted again: the watches are of another disk.
                 return
 
 
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
 def _game_folders(games: str) -> list[str]:
+    """The folders to watch; one that may not be read need not be, its game is not shared."""
     with os.scandir(games) as entries:
         return sorted(
-            entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir()
+            entry.path
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_dir() and os.access(entry.path, os.R_OK)
         )

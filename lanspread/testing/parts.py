@@ -61,7 +61,9 @@ class ManualWatcher:
         self._watches: list[tuple[_Hints, str]] = []
 
     @asynccontextmanager
-    async def watch(self, games: str) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
+    async def watch(
+        self, games: str, on_warning: Callable[[str, str, str], None] | None = None
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         await trio.lowlevel.checkpoint()
         hints = _Hints()
         self._watches.append((hints, games))

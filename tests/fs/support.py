@@ -21,7 +21,7 @@ from lanspread.fs.manifest import block_digest, manifest_of
 from lanspread.fs.paths import VERSION_INI
 from lanspread.fs.transaction import DownloadTransaction
 from lanspread.model import FileEntry, Manifest, blocks_of
-from lanspread.seams import Entry, File, FileStamp, Folder, Glance
+from lanspread.seams import Entry, File, FileStamp, FileSystem, Folder, Glance, Index
 from lanspread.testing import MemoryIndex
 
 T = TypeVar("T")
@@ -54,7 +54,9 @@ class FakeWatcher:
         self.send: trio.MemorySendChannel[frozenset[str]] | None = None
 
     @asynccontextmanager
-    async def watch(self, games: str) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
+    async def watch(
+        self, games: str, on_warning: Callable[[str, str, str], None]
+    ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         await trio.lowlevel.checkpoint()
         self.send, receive = trio.open_memory_channel[frozenset[str]](100)
         async with self.send, receive:
@@ -292,16 +294,18 @@ class World:
 
     games: Path
     threads: InlineThreads = attrs.field(factory=InlineThreads)
-    index: MemoryIndex = attrs.field(factory=MemoryIndex)
+    index: Index = attrs.field(factory=MemoryIndex)
     watcher: FakeWatcher = attrs.field(factory=FakeWatcher)
     changes: list[set[str]] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
+    files: FileSystem = attrs.field(factory=DiskFileSystem)
+    is_busy: bool = False
 
     @asynccontextmanager
     async def library(self, catalog: Catalog | None = None) -> AsyncIterator[Library]:
         before = open_descriptors()
         async with open_library(
-            DiskFileSystem(),
+            self.files,
             str(self.games),
             threads=self.threads,
             index=self.index,
@@ -310,6 +314,7 @@ class World:
             block_bytes=BLOCK,
             on_change=lambda ids: self.changes.append(set(ids)),
             on_warning=lambda code, message, remedy: self.warnings.append(code),
+            busy=lambda: self.is_busy,
         ) as library:
             yield library
         assert open_descriptors() == before
