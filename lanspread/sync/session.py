@@ -194,7 +194,8 @@ class Session:
         while True:
             now = trio.current_time()
             heard = self.connection.last_received
-            if now - heard >= limits.STALE_TIMEOUT_S:
+            # The very sum that is waited for: a difference can round to just below the timeout.
+            if now >= heard + limits.STALE_TIMEOUT_S:
                 self.close(m.CLOSE_STALE, "nothing was heard for too long")
                 return
             pause = limits.WAITING_PING_S if self.waiting else limits.IDLE_PING_S

@@ -43,7 +43,11 @@ class SteadyKey(ec.EllipticCurvePrivateKey):
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
 
-    def sign(self, data: bytes, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
+    def sign(
+        self,
+        data: bytes | bytearray | memoryview,
+        signature_algorithm: ec.EllipticCurveSignatureAlgorithm,
+    ) -> bytes:
         # One try in two fits: never in this many is no chance anyone will live to see.
         for _ in range(256):
             signature = self._key.sign(data, signature_algorithm)

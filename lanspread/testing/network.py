@@ -19,7 +19,7 @@ from lanspread.seams import Address, LocalAddress
 from lanspread.transport.addresses import can_reach, is_ipv6, is_loopback, parse_host
 
 if TYPE_CHECKING:
-    from lanspread.testing.lan import VirtualHost
+    from lanspread.testing.host import VirtualHost
 
 _FIRST_FREE_PORT = 49_152
 _WILDCARDS = ("0.0.0.0", "::")
