@@ -4,6 +4,7 @@ How to use it is in docs/testing.md.
 """
 
 from lanspread.testing.entropy import SeededEntropy
+from lanspread.testing.front_end import ApiClient, RpcFault, connect_api, serve_api
 from lanspread.testing.games import DiskGames, MemoryGames, game_files
 from lanspread.testing.host import VirtualHost
 from lanspread.testing.lan import Datagram, VirtualLan, open_virtual_lan
@@ -19,6 +20,7 @@ from lanspread.testing.parts import (
     VirtualSuspendClock,
     VirtualWallClock,
 )
+from lanspread.testing.party import start_party
 from lanspread.testing.peers import (
     VirtualPeer,
     everyone_connected,
@@ -28,6 +30,7 @@ from lanspread.testing.peers import (
 from lanspread.testing.waiting import EventLog, until
 
 __all__ = [
+    "ApiClient",
     "Datagram",
     "DiskGames",
     "EventLog",
@@ -38,6 +41,7 @@ __all__ = [
     "MemoryGames",
     "MemoryIndex",
     "Multicast",
+    "RpcFault",
     "SeededEntropy",
     "SilentWatcher",
     "VirtualHost",
@@ -48,10 +52,13 @@ __all__ = [
     "VirtualSocket",
     "VirtualSuspendClock",
     "VirtualWallClock",
+    "connect_api",
     "everyone_connected",
     "game_files",
     "open_virtual_lan",
     "open_virtual_peer",
+    "serve_api",
+    "start_party",
     "until",
     "until_connected",
 ]
