@@ -11,9 +11,8 @@ import trio
 from lanspread.seams import Address
 from lanspread.testing import network
 from lanspread.testing.entropy import SeededEntropy
-from lanspread.testing.network import VirtualSocket
+from lanspread.testing.network import VirtualSocket, is_ipv6, is_loopback
 from lanspread.testing.parts import MemoryIndex, VirtualSuspendClock
-from lanspread.transport.addresses import is_ipv6, is_loopback
 
 if TYPE_CHECKING:
     from lanspread.testing.lan import VirtualLan

@@ -35,12 +35,11 @@ from lanspread.testing.games import DiskGames, MemoryGames
 from lanspread.testing.host import VirtualHost
 from lanspread.testing.link import Link, Wire
 from lanspread.testing.mdns import Multicast, VirtualMdns, VirtualMulticast
-from lanspread.testing.network import VirtualNetwork
+from lanspread.testing.network import VirtualNetwork, is_loopback
 from lanspread.testing.parts import InlineThreads, SilentWatcher, VirtualWallClock
 from lanspread.testing.peers import VirtualPeer
 from lanspread.testing.scheduler import seeded_scheduler
 from lanspread.testing.standstill import Standstill
-from lanspread.transport.addresses import is_loopback
 
 _MIB = 1024 * 1024
 # How long peers may take to leave in order when the LAN ends, in virtual seconds.

@@ -97,6 +97,8 @@ class MemoryFolder:
             return
         if isinstance(node, FolderNode) and _holds(node, new):
             raise failure(errno.EINVAL, target)
+        if isinstance(there, FolderNode) and _holds(there, old):
+            raise failure(errno.ENOTEMPTY, target)
         if there is not None:
             _check_replaceable(node, there, target)
         self._writable(new, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import trio
@@ -39,11 +40,8 @@ async def start_party(
                 peer.put_game(game_id, files)
             nursery.start_soon(peer.start)
     await until_connected(peers, timeout_s)
-    wanted = {peer.name: _elsewhere(libraries, peer.name) for peer in peers}
-    await until(
-        lambda: all(peer.offers(game_id) for peer in peers for game_id in wanted[peer.name]),
-        timeout_s,
-    )
+    for peer in peers:
+        await until(partial(_sees, peer, _elsewhere(libraries, peer.name)), timeout_s)
     return peers
 
 
@@ -53,6 +51,12 @@ def numbered_party(count: int) -> Mapping[str, Library]:
     for number in range(len(party) + 1, count + 1):
         party[f"peer{number}"] = {f"Game {number}": {"game.eti": 10_000 * number}}
     return party
+
+
+def _sees(peer: VirtualPeer, game_ids: set[str]) -> bool:
+    """Whether a peer sees all these games at others, with their content known."""
+    offered = {view.id for view in peer.peer.games() if view.peers and view.content_hash}
+    return offered >= game_ids
 
 
 def _elsewhere(libraries: Mapping[str, Library], name: str) -> set[str]:
