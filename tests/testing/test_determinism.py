@@ -11,6 +11,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from lanspread.identity import (
+    check_hello,
+    dump_identity,
+    load_identity,
+    new_identity,
+    sign_hello,
+)
 from lanspread.testing import open_virtual_lan, standstill
 from lanspread.testing.entropy import SeededEntropy
 
@@ -61,6 +68,17 @@ async def test_the_scheduler_follows_the_seed_and_is_given_back(
     before = trio._core._run._r.getstate()
     assert await shuffled(3) == await shuffled(3) != await shuffled(4)
     assert trio._core._run._r.getstate() == before
+
+
+def test_an_identity_of_a_seed_is_good_and_its_signatures_have_one_length() -> None:
+    one, same, other = (new_identity(SeededEntropy(seed)) for seed in ("a", "a", "b"))
+    assert one.peer_id == same.peer_id != other.peer_id
+    assert len(dump_identity(one)[1]) == len(dump_identity(other)[1])
+    assert load_identity(*dump_identity(one)).peer_id == one.peer_id
+    proofs = [sign_hello(one, other.public_key, bytes([number])) for number in range(50)]
+    assert {len(proof) for proof in proofs} == {71}
+    for number, proof in enumerate(proofs):
+        assert check_hello(one.public_key, proof, other.public_key, bytes([number])) == one.peer_id
 
 
 def test_hosts_have_streams_of_their_own() -> None:

@@ -2,7 +2,7 @@
 
 The bound is 30 seconds, and it is on the processor time of this process: everything runs in one
 thread, so on an idle machine that is the wall time, and on a shared one it does not fail because of
-others. An idle machine needs about 12 seconds.
+others. It needs about 15 seconds.
 """
 
 from __future__ import annotations
