@@ -13,7 +13,7 @@ import time
 import trio
 
 from lanspread.identity import new_identity
-from lanspread.platform import RealThreads
+from lanspread.platform import RealEntropy, RealThreads
 from lanspread.seams import Address
 from lanspread.transport import Endpoint, TlsIdentity, TransportError, open_endpoint
 from lanspread.transport.udp import UdpNetwork
@@ -50,7 +50,7 @@ async def fetch(endpoint: Endpoint, port: int) -> None:
 
 async def main(role: str, number: int) -> None:
     socket = await UdpNetwork(RealThreads()).bind(Address("127.0.0.1", 0))
-    identity = new_identity()
+    identity = new_identity(RealEntropy())
     tls = TlsIdentity(identity.certificate, identity.private_key)
     try:
         async with open_endpoint([socket], tls) as endpoint:

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from lanspread.seams import Entropy
+
 HELLO_DOMAIN = b"lanspread hello proof v1\x00"
 
 
@@ -58,9 +60,9 @@ def is_peer_id(text: str) -> bool:
     return str(value) == text and value.version == 8 and value.variant == uuid.RFC_4122
 
 
-def new_identity() -> Identity:
+def new_identity(entropy: Entropy) -> Identity:
     """A fresh P-256 key and a self-signed certificate for it."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = entropy.new_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lanspread")])
     # Fixed dates: nobody checks them (the key is the identity), and a wrong clock must not matter.
     certificate = (
@@ -68,12 +70,17 @@ def new_identity() -> Identity:
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(_serial_number(entropy))
         .not_valid_before(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
         .not_valid_after(datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC))
         .sign(key, hashes.SHA256())
     )
     return _identity(key, certificate)
+
+
+def _serial_number(entropy: Entropy) -> int:
+    # As cryptography makes them: positive, and at most 20 bytes.
+    return int.from_bytes(entropy.token_bytes(20)) >> 1
 
 
 def dump_identity(identity: Identity) -> tuple[bytes, bytes]:

@@ -10,10 +10,10 @@ and are left in reverse. Source: ARCHITECTURE.md, "The nursery tree".
 from __future__ import annotations
 
 import random
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import attrs
 import structlog
 import trio
 
@@ -88,9 +88,11 @@ class Peer:
         self._seams = seams
         self._state = state
         self._catalog = catalog
-        self._identity = state.identity
+        self._identity = attrs.evolve(
+            state.identity, private_key=seams.entropy.signing_key(state.identity.private_key)
+        )
         self._started_at = trio.current_time()
-        self._instance = secrets.token_bytes(16)
+        self._instance = seams.entropy.token_bytes(16)
         self.peer_id = state.identity.peer_id
         self.name = config.name
         self.instance = self._instance.hex()
@@ -335,7 +337,12 @@ class Peer:
         nursery = await stack.enter_async_context(_cancelled_nursery())
         nursery.start_soon(self._publisher.run)
         self.dialer = await stack.enter_async_context(
-            open_dialer(self.peer_id, self.sessions, self._seams.network, random.Random())
+            open_dialer(
+                self.peer_id,
+                self.sessions,
+                self._seams.network,
+                random.Random(self._seams.entropy.token_bytes(32)),
+            )
         )
         nursery.start_soon(self.sessions.accept)
         nursery.start_soon(watch_sleep, self._seams.suspend_clock, self._on_woke)
@@ -401,6 +408,7 @@ class Peer:
             manifests=self._manifests,
             publish=self.events.publish,
             offers=self._offers,
+            entropy=self._seams.entropy,
         )
         rules = DownloadRules(
             expected_version=self._catalog.expected_version,
@@ -475,6 +483,7 @@ async def open_peer(config: Config, seams: Seams) -> AsyncIterator[Peer]:
         lambda: open_state(
             config.state,
             config.games,
+            seams.entropy,
             new_identity=config.new_identity,
             new_token=config.new_token,
         )

@@ -1,13 +1,15 @@
-"""The real seams: threads, clocks, and the machine's network, discovery and file system."""
+"""The real seams: threads, clocks, entropy, the machine's network, discovery and files."""
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal, TypeVar, TypeVarTuple
 
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from lanspread.config import Config
 from lanspread.fs.disk import DiskFileSystem
@@ -67,6 +69,19 @@ class RealSuspendClock:
         return time.clock_gettime(self._clock)
 
 
+class RealEntropy:
+    """`Entropy` of the system."""
+
+    def token_bytes(self, size: int) -> bytes:
+        return secrets.token_bytes(size)
+
+    def new_key(self) -> ec.EllipticCurvePrivateKey:
+        return ec.generate_private_key(ec.SECP256R1())
+
+    def signing_key(self, key: ec.EllipticCurvePrivateKey) -> ec.EllipticCurvePrivateKey:
+        return key
+
+
 def real_seams(config: Config) -> Seams:
     """The seams of this machine, as `config` asks for them."""
     threads = RealThreads()
@@ -79,4 +94,5 @@ def real_seams(config: Config) -> Seams:
         threads=threads,
         wall_clock=RealWallClock(),
         suspend_clock=RealSuspendClock(),
+        entropy=RealEntropy(),
     )

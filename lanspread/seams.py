@@ -1,4 +1,4 @@
-"""The interfaces behind which sockets, discovery, files, the index, threads and clocks sit.
+"""The interfaces behind which sockets, discovery, files, the index, threads, clocks and chance sit.
 
 Production code receives one `Seams` and never reaches around it; `lanspread.platform` holds the
 real ones, `lanspread.testing` the virtual ones. The bulk path's seam is
@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple, Protocol, Self, TypeVar, TypeVarTuple
 
 import attrs
 import trio
+from cryptography.hazmat.primitives.asymmetric import ec
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -348,6 +349,22 @@ class SuspendClock(Protocol):
         """Seconds since some start."""
 
 
+# -- entropy --------------------------------------------------------------------------------------
+
+
+class Entropy(Protocol):
+    """Everything random that a peer decides by or shows. The real one is the system's generator."""
+
+    def token_bytes(self, size: int) -> bytes:
+        """Bytes that nobody else can guess."""
+
+    def new_key(self) -> ec.EllipticCurvePrivateKey:
+        """A fresh P-256 key."""
+
+    def signing_key(self, key: ec.EllipticCurvePrivateKey) -> ec.EllipticCurvePrivateKey:
+        """The key to sign with: an ECDSA signature has a random part, its length with it."""
+
+
 @attrs.frozen(kw_only=True)
 class Seams:
     """Everything outside the process that a peer uses.
@@ -363,3 +380,4 @@ class Seams:
     threads: Threads
     wall_clock: WallClock
     suspend_clock: SuspendClock
+    entropy: Entropy

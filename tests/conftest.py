@@ -1,11 +1,17 @@
-"""What all tests share: how long the long versions are."""
+"""What all tests share: how long the long versions are, and a virtual LAN."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 
 import hypothesis
 import pytest
+
+from lanspread.testing import VirtualLan
+from tests.peers.support import Party, open_party
+
+pytest_plugins = ["lanspread.testing.plugin", "pytester"]
 
 SOAK = os.environ.get("LANSPREAD_SOAK") == "1"
 
@@ -19,3 +25,16 @@ hypothesis.settings.load_profile("soak" if SOAK else "short")
 def soak() -> bool:
     """Whether this run is the long one (`make soak`)."""
     return SOAK
+
+
+@pytest.fixture
+def lan(virtual_lan: VirtualLan) -> VirtualLan:
+    """The virtual LAN of the test."""
+    return virtual_lan
+
+
+@pytest.fixture
+async def party(virtual_lan: VirtualLan) -> AsyncIterator[Party]:
+    """Peers on folders of the test's own."""
+    async with open_party() as party:
+        yield party

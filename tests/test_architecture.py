@@ -60,10 +60,23 @@ ONLY_IN: dict[str, set[str]] = {
     "sqlite3": {"fs/catalog.py", "fs/index.py"},
     "ctypes": {"fs/sync_disk.py"},
     "fcntl": {"fs/locks.py", "fs/sync_disk.py"},
-    "shutil": {"cli/demo_tree.py", "fs/disk_paths.py"},
-    "tempfile": {"cli/demo.py"},
+    "shutil": {
+        "cli/demo_tree.py",
+        "fs/disk_paths.py",
+        "testing/games.py",
+        "testing/lan.py",
+        "testing/peers.py",
+    },
+    "tempfile": {"cli/demo.py", "testing/lan.py"},
     "subprocess": {"cli/demo_peer.py"},
-    "pathlib": {"cli/demo.py", "cli/demo_peer.py", "cli/demo_tree.py", "testing/peers.py"},
+    "pathlib": {
+        "cli/demo.py",
+        "cli/demo_peer.py",
+        "cli/demo_tree.py",
+        "testing/games.py",
+        "testing/lan.py",
+        "testing/peers.py",
+    },
 }
 # file -> why it may do the system's file work, which elsewhere goes through `seams.Folder`
 FILE_WORK: dict[str, str] = {

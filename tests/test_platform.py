@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from lanspread.config import Config
-from lanspread.platform import RealSuspendClock, RealThreads, RealWallClock, real_seams
+from lanspread.platform import RealEntropy, RealSuspendClock, RealThreads, RealWallClock, real_seams
 
 
 async def test_a_thread_is_never_abandoned() -> None:
@@ -71,3 +71,11 @@ def test_mdns_can_be_left_out(tmp_path: Path) -> None:
     config = Config(games=str(tmp_path), state=str(tmp_path))
     assert real_seams(config).discovery is not None
     assert real_seams(attrs.evolve(config, mdns=False)).discovery is None
+
+
+def test_the_real_entropy_is_never_the_same() -> None:
+    one, two = RealEntropy(), RealEntropy()
+    assert len({one.token_bytes(16), one.token_bytes(16), two.token_bytes(16)}) == 3
+    assert one.new_key().private_numbers() != two.new_key().private_numbers()
+    key = one.new_key()
+    assert one.signing_key(key) is key

@@ -47,8 +47,11 @@ class ApiServer:
         host = _WILDCARDS.get(address.host, address.host)
         self.url = f"http://{Address(host, address.port)}"
 
-    async def serve(self, stream: trio.SocketStream) -> None:
-        """Serve one client to its end. Raises nothing but Cancelled: a client harms nobody else."""
+    async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Serve one client to its end. Raises nothing but Cancelled: a client harms nobody else.
+
+        Any stream will do: the virtual LAN serves clients in memory.
+        """
         if self.clients >= limits.MAX_CLIENTS:
             log.debug("api.too_many_clients", clients=self.clients)
             await trio.aclose_forcefully(stream)
@@ -72,7 +75,7 @@ class ApiServer:
         while self.clients:
             await self._client_left.wait()
 
-    async def _client(self, stream: trio.SocketStream) -> None:
+    async def _client(self, stream: trio.abc.HalfCloseableStream) -> None:
         received = b""
         try:
             with trio.fail_after(HEAD_TIMEOUT_S):
@@ -95,7 +98,7 @@ class ApiServer:
             else:
                 await self._answer(stream, self._page(head))
 
-    async def _answer(self, stream: trio.SocketStream, answer: bytes) -> None:
+    async def _answer(self, stream: trio.abc.HalfCloseableStream, answer: bytes) -> None:
         await ClientStream(stream, b"").send_all(answer)
         await linger(stream)
 
@@ -116,7 +119,7 @@ class ApiServer:
         }
         return http.response(HTTPStatus.OK, self._pages[name], content_type, headers)
 
-    async def _websocket(self, stream: trio.SocketStream, received: bytes) -> None:
+    async def _websocket(self, stream: trio.abc.HalfCloseableStream, received: bytes) -> None:
         client = ClientStream(stream, received)
         async with trio.open_nursery() as nursery:
             session = None

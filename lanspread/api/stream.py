@@ -15,9 +15,9 @@ LINGER_BYTES = 16 * 1024 * 1024
 
 
 class ClientStream(trio.abc.Stream):
-    """A TCP stream whose first bytes were read before; `stalled` is set once it stops reading."""
+    """A stream whose first bytes were read before; `stalled` is set once it stops reading."""
 
-    def __init__(self, stream: trio.SocketStream, replay: bytes) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, replay: bytes) -> None:
         self._stream = stream
         self._replay = replay
         self._unfinished_bytes = 0
@@ -61,7 +61,7 @@ class ClientStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-async def linger(stream: trio.SocketStream) -> None:
+async def linger(stream: trio.abc.HalfCloseableStream) -> None:
     """Let the last answer arrive before the stream is closed.
 
     Closing with unread bytes in the socket resets the connection, and a reset can overtake what

@@ -6,11 +6,11 @@ synced; what is secret is readable by its owner alone. Source: ARCHITECTURE.md, 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
 import re
-import secrets
 from typing import Final
 
 from lanspread import limits
@@ -25,6 +25,7 @@ from lanspread.identity import (
     load_identity,
     new_identity,
 )
+from lanspread.seams import Entropy
 
 KEY_FILE: Final = "key.pem"
 CERTIFICATE_FILE: Final = "cert.pem"
@@ -115,7 +116,12 @@ class State:
 
 
 def open_state(
-    path: str, games_dir: str, *, new_identity: bool = False, new_token: bool = False
+    path: str,
+    games_dir: str,
+    entropy: Entropy,
+    *,
+    new_identity: bool = False,
+    new_token: bool = False,
 ) -> State:
     """Open a state folder, made if it is not there, and keep other peers out of both folders.
 
@@ -137,7 +143,7 @@ def open_state(
     locks = [state_lock]
     try:
         locks.append(_lock_games(games_dir))
-        return _open_locked(path, *locks, make_identity=new_identity, make_token=new_token)
+        return _open_locked(path, entropy, *locks, make_identity=new_identity, make_token=new_token)
     except BaseException as error:
         for lock in locks:
             lock.release()
@@ -159,18 +165,24 @@ def _lock_games(games_dir: str) -> Lock:
 
 
 def _open_locked(
-    path: str, lock: Lock, games_lock: Lock, *, make_identity: bool, make_token: bool
+    path: str,
+    entropy: Entropy,
+    lock: Lock,
+    games_lock: Lock,
+    *,
+    make_identity: bool,
+    make_token: bool,
 ) -> State:
     warnings: list[ScanWarning] = []
-    identity = _identity(path, make_identity)
-    epoch, rev, digest = _revision(path, warnings)
+    identity = _identity(path, make_identity, entropy)
+    epoch, rev, digest = _revision(path, warnings, entropy)
     state = State(
         path,
         identity=identity,
         epoch=epoch,
         rev=rev,
         digest=digest,
-        token=_token(path, make_token, warnings),
+        token=_token(path, make_token, warnings, entropy),
         warnings=tuple(warnings),
         lock=lock,
         games_lock=games_lock,
@@ -214,13 +226,13 @@ def _read(path: str) -> bytes | None:
         return None
 
 
-def _identity(path: str, make: bool) -> Identity:
+def _identity(path: str, make: bool, entropy: Entropy) -> Identity:
     key_path = os.path.join(path, KEY_FILE)
     certificate_path = os.path.join(path, CERTIFICATE_FILE)
     key = None if make else _read_identity(key_path)
     certificate = None if make else _read_identity(certificate_path)
     if key is None and certificate is None:
-        made = new_identity()
+        made = new_identity(entropy)
         key, certificate = dump_identity(made)
         replace_file(key_path, key)
         replace_file(certificate_path, certificate)
@@ -259,7 +271,9 @@ def _keep_private(path: str) -> None:
         os.chmod(path, 0o600)
 
 
-def _revision(path: str, warnings: list[ScanWarning]) -> tuple[bytes, int, bytes | None]:
+def _revision(
+    path: str, warnings: list[ScanWarning], entropy: Entropy
+) -> tuple[bytes, int, bytes | None]:
     """(epoch, revision, digest). Without a digest the next revision is another one."""
     data = _read(os.path.join(path, LIBRARY_FILE))
     if data is not None:
@@ -277,7 +291,7 @@ def _revision(path: str, warnings: list[ScanWarning]) -> tuple[bytes, int, bytes
                 "nothing is to be done",
             )
         )
-    epoch = secrets.token_bytes(EPOCH_BYTES)
+    epoch = entropy.token_bytes(EPOCH_BYTES)
     value = json.dumps({"epoch": epoch.hex(), "rev": 0}).encode()
     replace_file(os.path.join(path, LIBRARY_FILE), value)
     return epoch, 0, None
@@ -288,7 +302,7 @@ def _digest(value: dict[str, object]) -> bytes | None:
     return bytes.fromhex(text) if isinstance(text, str) and _DIGEST.fullmatch(text) else None
 
 
-def _token(path: str, make: bool, warnings: list[ScanWarning]) -> str:
+def _token(path: str, make: bool, warnings: list[ScanWarning], entropy: Entropy) -> str:
     token_path = os.path.join(path, TOKEN_FILE)
     data = None if make else _read(token_path)
     if data is not None:
@@ -302,7 +316,7 @@ def _token(path: str, make: bool, warnings: list[ScanWarning]) -> str:
                 "open the page by the link that `lanspread status` prints",
             )
         )
-    token = secrets.token_urlsafe(32)
+    token = base64.urlsafe_b64encode(entropy.token_bytes(32)).rstrip(b"=").decode("ascii")
     replace_file(token_path, token.encode())
     return token
 

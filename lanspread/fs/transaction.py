@@ -280,7 +280,7 @@ class DownloadTransaction:
             self._folder.remove_file(path)
             lost.update(_parents(path))
         needed = set(found.folders)
-        for rel in sorted(lost - needed - {""}, key=len, reverse=True):
+        for rel in sorted(lost - needed - {""}, key=lambda rel: (len(rel), rel), reverse=True):
             # One that is not empty keeps what the user put there.
             with contextlib.suppress(OSError):
                 self._folder.remove_folder(rel)

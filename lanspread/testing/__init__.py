@@ -1,8 +1,16 @@
-"""The virtual LAN: whole peers in one process under trio's mock clock, from a seed."""
+"""The virtual LAN: whole peers in one process under trio's mock clock, from a seed.
 
-from lanspread.testing.lan import VirtualHost, VirtualLan, open_virtual_lan
+How to use it is in docs/testing.md.
+"""
+
+from lanspread.testing.entropy import SeededEntropy
+from lanspread.testing.front_end import ApiClient, RpcFault, connect_api, serve_api
+from lanspread.testing.games import DiskGames, MemoryGames, game_files
+from lanspread.testing.host import VirtualHost
+from lanspread.testing.lan import Datagram, VirtualLan, open_virtual_lan
 from lanspread.testing.link import Link
-from lanspread.testing.mdns import VirtualMdns
+from lanspread.testing.mdns import Multicast, VirtualMdns
+from lanspread.testing.memory_files import MemoryFileSystem
 from lanspread.testing.network import VirtualNetwork, VirtualSocket
 from lanspread.testing.parts import (
     InlineThreads,
@@ -12,21 +20,45 @@ from lanspread.testing.parts import (
     VirtualSuspendClock,
     VirtualWallClock,
 )
-from lanspread.testing.peers import open_virtual_peer
+from lanspread.testing.party import start_party
+from lanspread.testing.peers import (
+    VirtualPeer,
+    everyone_connected,
+    open_virtual_peer,
+    until_connected,
+)
+from lanspread.testing.waiting import EventLog, until
 
 __all__ = [
+    "ApiClient",
+    "Datagram",
+    "DiskGames",
+    "EventLog",
     "InlineThreads",
     "Link",
     "ManualWatcher",
+    "MemoryFileSystem",
+    "MemoryGames",
     "MemoryIndex",
+    "Multicast",
+    "RpcFault",
+    "SeededEntropy",
     "SilentWatcher",
     "VirtualHost",
     "VirtualLan",
     "VirtualMdns",
     "VirtualNetwork",
+    "VirtualPeer",
     "VirtualSocket",
     "VirtualSuspendClock",
     "VirtualWallClock",
+    "connect_api",
+    "everyone_connected",
+    "game_files",
     "open_virtual_lan",
     "open_virtual_peer",
+    "serve_api",
+    "start_party",
+    "until",
+    "until_connected",
 ]

@@ -6,6 +6,7 @@ Datagrams are handed to the LAN, which delivers them later; nothing here runs a 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -16,10 +17,16 @@ import trio
 
 from lanspread import limits
 from lanspread.seams import Address, LocalAddress
-from lanspread.transport.addresses import can_reach, is_ipv6, is_loopback, parse_host
+from lanspread.transport import addresses as real
+from lanspread.transport.addresses import parse_host
 
 if TYPE_CHECKING:
-    from lanspread.testing.lan import VirtualHost
+    from lanspread.testing.host import VirtualHost
+
+# Asked several times for each datagram, about a handful of addresses.
+can_reach = functools.lru_cache(65_536)(real.can_reach)
+is_ipv6 = functools.lru_cache(65_536)(real.is_ipv6)
+is_loopback = functools.lru_cache(65_536)(real.is_loopback)
 
 _FIRST_FREE_PORT = 49_152
 _WILDCARDS = ("0.0.0.0", "::")

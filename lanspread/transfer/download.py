@@ -24,7 +24,7 @@ from lanspread.events import (
 )
 from lanspread.fs.manifest import block_digest
 from lanspread.fs.transaction import DownloadTransaction
-from lanspread.seams import Threads
+from lanspread.seams import Entropy, Threads
 from lanspread.sync.bell import Bell
 from lanspread.sync.session import Session
 from lanspread.sync.sessions import Sessions
@@ -79,6 +79,7 @@ class DownloadContext:
     manifests: KnownManifests
     publish: Callable[[PeerEvent], None]
     offers: Callable[[str], list[Offer]]
+    entropy: Entropy
 
 
 class Download:

@@ -125,7 +125,8 @@ class Downloads:
         # The folder that is there gives the name; a new one takes that of the offer.
         name = local.id if local is not None else _offered_id(chosen, game_id)
         offered = chosen.offers[0].summary if chosen is not None else None
-        operation = Operation(new_operation_id(), name, OperationKind.DOWNLOAD, offered)
+        operation_id = new_operation_id(self._context.entropy)
+        operation = Operation(operation_id, name, OperationKind.DOWNLOAD, offered)
         self._running[fold_id(name)] = operation
         self._rules.operations_changed()
         self._nursery.start_soon(self._run, operation, None if current else chosen, local)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 
 import attrs
 import trio
 
 from lanspread.model import GameSummary
+from lanspread.seams import Entropy
 from lanspread.views import OperationKind, OperationState, OperationView
 
 
-def new_operation_id() -> str:
+def new_operation_id(entropy: Entropy) -> str:
     """A fresh random id."""
-    return uuid.uuid4().hex
+    return entropy.token_bytes(16).hex()
 
 
 @attrs.define(eq=False)

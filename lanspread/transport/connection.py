@@ -96,7 +96,8 @@ class Connection:
         self._stream_arrived = trio.lowlevel.ParkingLot()
         self._open_lock = trio.StrictFIFOLock()
         self._credit_arrived = trio.Event()
-        self._senders: set[Stream] = set()
+        # In the order in which they began to wait: a set's would differ from run to run.
+        self._senders: dict[Stream, None] = {}
         self._settled = trio.Event()
         self._ended = trio.Event()
         self.driver = Driver(
@@ -201,7 +202,7 @@ class Connection:
         return self._engine.unacknowledged(stream.id)
 
     def wants_room(self, stream: Stream) -> None:
-        self._senders.add(stream)
+        self._senders[stream] = None
 
     def write(self, stream: Stream, data: bytes | memoryview, *, end_stream: bool = False) -> None:
         self._engine.send(stream.id, data, end_stream=end_stream)
@@ -227,7 +228,7 @@ class Connection:
     def release_if_done(self, stream: Stream) -> None:
         """Forget a stream whose halves are both done."""
         if stream.finished and self._streams.pop(stream.id, None) is not None:
-            self._senders.discard(stream)
+            self._senders.pop(stream, None)
             if self._is_peers(stream.id):
                 self._engine.release_peer_stream()
                 self.driver.wake()
@@ -265,7 +266,7 @@ class Connection:
             self._set_queued(self._engine.queued())
         if self._senders:
             for stream in [s for s in self._senders if self.send_room(s)]:
-                self._senders.discard(stream)
+                self._senders.pop(stream, None)
                 stream.on_room()
         if self._open_lock.locked() and self._engine.may_open_stream():
             self._credit_arrived.set()

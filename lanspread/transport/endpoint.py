@@ -86,7 +86,8 @@ class Endpoint:
         self._engines = EngineFactory(identity, options)
         self._admission = Admission(options)
         self._routes: dict[bytes, Connection] = {}
-        self._connections: set[Connection] = set()
+        # In order of age: a set's order would differ from run to run.
+        self._connections: dict[Connection, None] = {}
         self._arrived, self._arrivals = trio.open_memory_channel[Connection](options.accept_backlog)
         self._closed = False
         self._buffered_bytes = 0
@@ -275,7 +276,7 @@ class Endpoint:
         connection = Connection(
             engine, self, self._options, self._sockets, socket, address, is_dialer=is_dialer
         )
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._admission.opened(None if is_dialer else address)
         self.add_route(engine.host_cid, connection)
         self._nursery.start_soon(self._drive, connection, None if is_dialer else address)
@@ -284,7 +285,7 @@ class Endpoint:
     async def _drive(self, connection: Connection, admitted: Address | None) -> None:
         """Run one connection to its end, then forget it."""
         await connection.driver.run()
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         for cid in connection.cids:
             self._routes.pop(cid, None)
         if admitted is not None and not connection.established:

@@ -13,6 +13,7 @@ import pytest
 from lanspread.cli.published import read_api_json
 from lanspread.errors import StartError
 from lanspread.fs.state import State, open_state
+from lanspread.platform import RealEntropy
 from tests.fs.support import open_descriptors
 
 
@@ -30,20 +31,20 @@ def path(tmp_path: Path) -> Path:
 def refused(path: Path, games: str, **options: bool) -> str:
     before = open_descriptors()
     with pytest.raises(StartError) as caught:
-        open_state(str(path), games, **options)
+        open_state(str(path), games, RealEntropy(), **options)
     assert open_descriptors() == before
     assert str(caught.value).isprintable()
     return str(caught.value)
 
 
 def reopened(path: Path, games: str, **options: bool) -> State:
-    state = open_state(str(path), games, **options)
+    state = open_state(str(path), games, RealEntropy(), **options)
     state.close()
     return state
 
 
 def test_everything_is_kept(path: Path, games: str) -> None:
-    first = open_state(str(path), games)
+    first = open_state(str(path), games, RealEntropy())
     assert (first.rev, len(first.epoch)) == (0, 16)
     first.save_revision(first.epoch, 7, bytes(32))
     first.close()
@@ -55,7 +56,7 @@ def test_everything_is_kept(path: Path, games: str) -> None:
 
 
 def test_secrets_are_private(path: Path, games: str) -> None:
-    state = open_state(str(path), games)
+    state = open_state(str(path), games, RealEntropy())
     state.write_api_json("http://127.0.0.1:1", "i")
     assert path.stat().st_mode & 0o777 == 0o700
     for name in ("key.pem", "cert.pem", "token", "api.json", "library.json", "lock"):
@@ -156,7 +157,7 @@ def test_a_damaged_token_is_replaced(path: Path, games: str) -> None:
 
 def test_one_peer_per_state(path: Path, games: str, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
-    state = open_state(str(path), games)
+    state = open_state(str(path), games, RealEntropy())
     assert f"(pid {os.getpid()})" in refused(path, str(tmp_path / "more"))
     message = refused(tmp_path / "other", games)
     assert "games folder" in message
@@ -170,7 +171,8 @@ def test_the_lock_ends_with_the_process(path: Path, games: str) -> None:
     code = (
         "import sys\n"
         "from lanspread.fs.state import open_state\n"
-        "state = open_state(*sys.argv[1:])\n"
+        "from lanspread.platform import RealEntropy\n"
+        "state = open_state(*sys.argv[1:], RealEntropy())\n"
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -189,7 +191,7 @@ def test_the_lock_ends_with_the_process(path: Path, games: str) -> None:
 
 def test_api_json(path: Path, games: str) -> None:
     assert read_api_json(str(path)) is None
-    state = open_state(str(path), games)
+    state = open_state(str(path), games, RealEntropy())
     assert read_api_json(str(path)) is None
     state.write_api_json("http://127.0.0.1:7374", "abc")
     found = read_api_json(str(path))
@@ -205,7 +207,7 @@ def test_a_killed_peers_api_json_goes_at_the_next_start(path: Path, games: str) 
     reopened(path, games)
     (path / "api.json").write_text('{"api_url": "x", "token": "y", "pid": 1, "instance": "z"}')
     assert read_api_json(str(path)) is not None
-    state = open_state(str(path), games)
+    state = open_state(str(path), games, RealEntropy())
     assert read_api_json(str(path)) is None
     state.close()
 
@@ -227,7 +229,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path, games: str) -> None:
 def test_a_full_disk_keeps_the_old_file(
     path: Path, games: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = open_state(str(path), games)
+    state = open_state(str(path), games, RealEntropy())
     state.save_revision(state.epoch, 3, bytes(32))
 
     def full(descriptor: int) -> None:
@@ -242,7 +244,7 @@ def test_a_full_disk_keeps_the_old_file(
     assert reopened(path, games).rev == 3
     # A scratch file that was left behind is in nobody's way.
     (path / "library.json.tmp").write_bytes(b"old")
-    state = open_state(str(path), games)
+    state = open_state(str(path), games, RealEntropy())
     state.save_revision(state.epoch, 5, bytes(32))
     state.close()
     assert reopened(path, games).rev == 5

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import trio
 
+from lanspread import testing
 from lanspread.commands import CancelGame, DownloadGame, OperationStarted
 from lanspread.eventhub import PublishedEvent
 from lanspread.peer import Peer
 from lanspread.seams import Address
-from lanspread.testing import VirtualHost, open_virtual_peer
+from lanspread.testing import EventLog, VirtualHost, VirtualPeer
+from lanspread.testing.peers import BLOCK_BYTES
+from lanspread.testing.waiting import DOWNLOAD_ENDS
 from lanspread.transport import Connection, Unreachable
 from lanspread.views import GameView, PeerState
 
-BLOCK = 16 * 1024
+BLOCK = BLOCK_BYTES
 # Long before the peers' clock, so that nothing counts as just changed.
 PAST = 1_600_000_000
 
@@ -62,64 +65,46 @@ def read_game(folder: Path, game_id: str) -> dict[str, bytes]:
 
 
 class Party:
-    """Peers that run until the test ends or switches them off."""
+    """Peers on folders of the test's own, until the test ends or switches them off."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._scopes: dict[VirtualHost, trio.CancelScope] = {}
-        self._ended: dict[VirtualHost, trio.Event] = {}
+    def __init__(self) -> None:
+        self._peers: dict[VirtualHost, VirtualPeer] = {}
 
     async def start(self, host: VirtualHost, folder: Path, **settings: object) -> Peer:
-        """Run a peer on `host`; small blocks, so that small games have many."""
-        peer: Peer = await self._nursery.start(self._run, host, folder, settings)
-        return peer
-
-    async def _run(
-        self,
-        host: VirtualHost,
-        folder: Path,
-        settings: dict[str, object],
-        task_status: trio.TaskStatus[Peer],
-    ) -> None:
-        ended = self._ended[host] = trio.Event()
-        with trio.CancelScope() as scope:
-            self._scopes[host] = scope
-            settings = {"block_bytes": BLOCK, **settings}
-            async with open_virtual_peer(host, folder, **settings) as peer:  # type: ignore[arg-type]
-                task_status.started(peer)
-                await trio.sleep_forever()
-        ended.set()
+        """Run a peer on `host` with `folder/games` and `folder/state`; nothing is watched."""
+        virtual = self._peers[host] = host.lan.add_peer(
+            host, folder=folder, games=folder / "games", watched=False
+        )
+        return await virtual.start(**settings)
 
     def scope_of(self, host: VirtualHost) -> trio.CancelScope:
         """Cancelling it ends the peer on `host`, wherever it is."""
-        return self._scopes[host]
+        return self._peers[host].scope
 
     def ended(self, host: VirtualHost) -> trio.Event:
-        return self._ended[host]
+        return self._peers[host].ended
 
     async def leave(self, host: VirtualHost) -> None:
         """Shut a peer down in order."""
-        self._scopes[host].cancel()
-        await self._ended[host].wait()
+        await self._peers[host].stop()
 
     async def kill(self, host: VirtualHost) -> None:
         """Switch the machine off: nobody hears of it."""
-        host.vanish()
-        await self.leave(host)
+        await self._peers[host].crash()
 
     async def stop(self) -> None:
-        for host in list(self._scopes):
+        for host in list(self._peers):
             await self.leave(host)
 
 
 @asynccontextmanager
 async def open_party() -> AsyncIterator[Party]:
-    async with trio.open_nursery() as nursery:
-        party = Party(nursery)
-        try:
-            yield party
-        finally:
-            nursery.cancel_scope.cancel()
+    party = Party()
+    try:
+        yield party
+    finally:
+        with trio.CancelScope(deadline=trio.current_time() + 60, shield=True):
+            await party.stop()
 
 
 def listed(peer: Peer, game_id: str) -> bool:
@@ -150,9 +135,7 @@ def connected(peer: Peer) -> set[str]:
 
 async def until(condition: Callable[[], object], within: float = 60.0) -> None:
     """Wait, in virtual time, until something is true."""
-    with trio.fail_after(within):
-        while not condition():
-            await trio.sleep(0.05)
+    await testing.until(condition, within)
 
 
 def forbid_dialing(peer: Peer) -> None:
@@ -165,33 +148,14 @@ def forbid_dialing(peer: Peer) -> None:
     peer.sessions._endpoint.connect = refuse  # type: ignore[method-assign]
 
 
-class Events:
+class Events(EventLog):
     """Everything that a peer reports from now on."""
 
-    def __init__(self, peer: Peer) -> None:
-        self._subscription = peer.events.subscribe(None)
-        self._pending: list[PublishedEvent] = []
-        self.seen: list[PublishedEvent] = []
-
-    async def wait_for(self, *types: str, within: float = 300.0) -> PublishedEvent:
-        """The next event of one of these types; those before it are in `seen`."""
-        with trio.fail_after(within):
-            while True:
-                while self._pending:
-                    event = self._pending.pop(0)
-                    self.seen.append(event)
-                    if event.type in types:
-                        return event
-                self._pending = await self._subscription.next_batch()
-
-    def types(self) -> list[str]:
-        return [event.type for event in self.seen]
-
-    def of(self, kind: str) -> list[PublishedEvent]:
-        return [event for event in self.seen if event.type == kind]
+    async def wait_for(self, *types: str, within: float = 300.0) -> PublishedEvent:  # type: ignore[override]
+        return await super().wait_for(*types, timeout_s=within)
 
 
-END = ("download.finished", "download.failed", "download.cancelled")
+END = DOWNLOAD_ENDS
 
 
 async def begin(peer: Peer, game_id: str, variant: str | None = None) -> str:

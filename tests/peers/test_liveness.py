@@ -351,8 +351,8 @@ async def test_a_path_that_works_one_way_makes_no_storm(
     hosts, peers = await two(lan, party, tmp_path, static=static)
     real = lan.reachable
 
-    def reachable(first: VirtualHost, second: VirtualHost) -> bool:
-        return second is not hosts[deaf] and real(first, second)
+    def reachable(sender: VirtualHost, receiver: VirtualHost) -> bool:
+        return receiver is not hosts[deaf] and real(sender, receiver)
 
     lan.reachable = reachable  # type: ignore[method-assign]
     before = [kinds(peer) for peer in peers]

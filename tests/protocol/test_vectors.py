@@ -23,6 +23,7 @@ from lanspread.identity import (
     sign_hello,
 )
 from lanspread.model import Availability, FileEntry, GameSummary, Manifest, blocks_of
+from lanspread.platform import RealEntropy
 from lanspread.seams import Address, Advertisement
 from lanspread.sync import codec
 from lanspread.sync import messages as m
@@ -82,7 +83,7 @@ def check_proof(vector: Vector) -> None:
     peer_id = peer_id_of(spki)
     assert check_hello(spki, vector["proof"], listener, body) == peer_id
     # What we sign is verified against the bytes on the page, not against our own idea of them.
-    identity = Identity(key, new_identity().certificate, spki, peer_id)
+    identity = Identity(key, new_identity(RealEntropy()).certificate, spki, peer_id)
     ours = sign_hello(identity, listener, body)
     key.public_key().verify(ours, vector["signed"], _ecdsa())
     key.public_key().verify(vector["proof"], vector["signed"], _ecdsa())

@@ -40,7 +40,7 @@ async def test_both_find_each_other_and_not_themselves(autojump_clock: MockClock
             async with mdns(lan, ben).open(advert_of(ben)) as at_ben:
                 assert await at_ben.next_event() == Found(advert_of(anna))
                 assert await at_anna.next_event() == Found(advert_of(ben))
-                assert trio.current_time() - start == pytest.approx(lan.multicast.delay_s)
+                assert trio.current_time() - start == pytest.approx(lan.multicast.settings.delay_s)
                 assert await silent(at_anna)
                 changed = attrs.evolve(advert_of(ben), library_rev=2)
                 await at_ben.update(changed)

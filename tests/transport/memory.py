@@ -13,10 +13,11 @@ import trio
 
 from lanspread import limits
 from lanspread.identity import new_identity
+from lanspread.platform import RealEntropy
 from lanspread.seams import Address, DatagramSocket
 from lanspread.transport import Connection, Endpoint, EndpointOptions, TlsIdentity, open_endpoint
 
-_IDENTITY = new_identity()
+_IDENTITY = new_identity(RealEntropy())
 IDENTITY = TlsIdentity(_IDENTITY.certificate, _IDENTITY.private_key)
 PUBLIC_KEY = _IDENTITY.public_key
 A = Address("10.0.0.1", 1000)

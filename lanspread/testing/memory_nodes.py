@@ -1,0 +1,146 @@
+"""What a file system in memory is made of: files, folders, links and other things, in a tree.
+
+Pure: no clock, no names to look up, no errors but "no space". `memory_files` puts the seam on top.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+import attrs
+
+from lanspread.seams import Entry, Kind
+
+BLOCK_BYTES: Final = 4_096
+
+
+def failure(number: int, name: str = "") -> OSError:
+    """The error that the system would raise."""
+    return OSError(number, os.strerror(number), name or None)
+
+
+@attrs.define
+class Space:
+    """How many bytes of content the whole tree may hold, and holds."""
+
+    capacity: int
+    used: int = 0
+
+    def take(self, size: int) -> None:
+        """Raises `OSError` (`ENOSPC`)."""
+        if size > 0 and self.used + size > self.capacity:
+            raise failure(errno.ENOSPC)
+        self.used += size
+
+
+@attrs.define(eq=False)
+class Node:
+    """A thing in the tree. `linked`: it has a name, or its folder has one."""
+
+    inode: int
+    mtime_ns: int
+    linked: bool = True
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.OTHER
+
+    @property
+    def size(self) -> int:
+        return 0
+
+    def entry(self, name: str, device: int) -> Entry:
+        """What `lstat` says of it."""
+        size = self.size
+        allocated = -(-size // BLOCK_BYTES) * BLOCK_BYTES
+        return Entry(name, self.kind, size, self.mtime_ns, self.inode, device, allocated)
+
+
+@attrs.define(eq=False)
+class FileNode(Node):
+    """A regular file. Its bytes stay usable while somebody has it open, name or not."""
+
+    content: bytearray = attrs.field(factory=bytearray)
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.FILE
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def write(self, data: bytes | bytearray | memoryview, offset: int, space: Space) -> None:
+        end = offset + len(data)
+        if end > len(self.content):
+            self.resize(end, space)
+        self.content[offset:end] = data
+
+    def resize(self, size: int, space: Space) -> None:
+        """Cut, or fill up with zeros."""
+        grown = size - len(self.content)
+        if self.linked:
+            space.take(grown)
+        if grown > 0:
+            self.content.extend(bytes(grown))
+        else:
+            del self.content[size:]
+
+
+@attrs.define(eq=False)
+class FolderNode(Node):
+    """A folder: names to nodes, in the order in which they came."""
+
+    children: dict[str, Node] = attrs.field(factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.FOLDER
+
+    @property
+    def size(self) -> int:
+        return BLOCK_BYTES
+
+
+@attrs.define(eq=False, kw_only=True)
+class LinkNode(Node):
+    """A symbolic link."""
+
+    target: str
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.LINK
+
+    @property
+    def size(self) -> int:
+        return len(os.fsencode(self.target))
+
+
+def release(node: Node, space: Space) -> None:
+    """The node has lost its name, and everything in it with it."""
+    node.linked = False
+    if isinstance(node, FileNode):
+        space.used -= len(node.content)
+    elif isinstance(node, FolderNode):
+        for child in node.children.values():
+            release(child, space)
+
+
+def copy_tree(node: Node) -> Node:
+    """The same tree in nodes of its own; inodes and times are kept."""
+    if isinstance(node, FileNode):
+        return attrs.evolve(node, content=bytearray(node.content))
+    if isinstance(node, FolderNode):
+        children = {name: copy_tree(child) for name, child in node.children.items()}
+        return attrs.evolve(node, children=children)
+    return attrs.evolve(node)
+
+
+def content_bytes(node: Node) -> int:
+    """Bytes of content in a tree."""
+    if isinstance(node, FolderNode):
+        return sum(map(content_bytes, node.children.values()))
+    return node.size if isinstance(node, FileNode) else 0
