@@ -94,12 +94,6 @@ def entry_of(name: str, status: os.stat_result) -> Entry:
     )
 
 
-def glance_of(name: str, status: os.stat_result) -> Glance:
-    """What `Folder.peek` tells of a name whose details are asked for."""
-    entry = entry_of(name, status)
-    return (name, entry.kind, entry.size, entry.mtime_ns, entry.inode)
-
-
 def _kind_of(entry: os.DirEntry[str]) -> Kind:
     """An entry's kind as the listing itself tells it, which on most systems costs nothing."""
     if entry.is_file(follow_symlinks=False):
@@ -137,7 +131,10 @@ class DiskFolder:
                 if details(one.name):
                     with contextlib.suppress(FileNotFoundError):
                         status = os.stat(one.name, dir_fd=descriptor, follow_symlinks=False)
-                        found.append(glance_of(one.name, status))
+                        # No `Entry`: a start sees every archive of every game.
+                        inode = status.st_ino & _INODE_MASK
+                        kind = _kind_of(one)
+                        found.append((one.name, kind, status.st_size, status.st_mtime_ns, inode))
                 else:
                     found.append((one.name, _kind_of(one), 0, 0, 0))
         return found

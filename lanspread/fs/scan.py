@@ -174,7 +174,7 @@ def _no_details(name: str) -> bool:
 
 def _tells(name: str) -> bool:
     """Whether a change of the file at a game's root is to be seen by a cheap look."""
-    return name == paths.VERSION_INI or paths.is_root_archive(name)
+    return name.endswith(".eti") or name == paths.VERSION_INI or paths.is_root_archive(name)
 
 
 def _fingerprint(root: Entry, glances: Iterable[Glance]) -> Fingerprint:
