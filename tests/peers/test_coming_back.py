@@ -305,12 +305,12 @@ async def test_waking_up_among_many_that_are_gone_dials_a_few_at_a_time(
     running = most = 0
     real = anna.sessions.dial
 
-    async def dial(address: Address, expected: str | None) -> Session:
+    async def dial(address: Address, expected_peer_id: str | None) -> Session:
         nonlocal running, most
         running += 1
         most = max(most, running)
         try:
-            return await real(address, expected)
+            return await real(address, expected_peer_id)
         finally:
             running -= 1
 
