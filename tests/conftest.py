@@ -16,7 +16,7 @@ pytest_plugins = ["lanspread.testing.plugin", "pytester"]
 SOAK = os.environ.get("LANSPREAD_SOAK") == "1"
 
 # No deadline: the machine that runs the tests is shared, and a slow example is not a wrong one.
-hypothesis.settings.register_profile("short", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("short", max_examples=100, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("soak", max_examples=5_000, deadline=None)
 hypothesis.settings.load_profile("soak" if SOAK else "short")
 
