@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import trio
 from trio.testing import MockClock
 
+from lanspread.fs.state import LIBRARY_FILE
 from lanspread.model import GameSummary
 from lanspread.testing import Link, VirtualLan, VirtualPeer, open_virtual_lan
 from tests.model import steps as s
@@ -43,7 +44,7 @@ class Scenario:
                 await self.peers[step.peer].start()
             case s.Renew():
                 await self.peers[step.peer].start(new_identity=True)
-            case s.Wipe() | s.Save() | s.Rewind() | s.Clone():
+            case s.Wipe() | s.Forget() | s.Save() | s.Rewind() | s.Clone():
                 self._change_state(step)
             case s.Wait():
                 await trio.sleep(step.seconds)
@@ -52,12 +53,14 @@ class Scenario:
             case _:
                 self._disturb(step)
 
-    def _change_state(self, step: s.Wipe | s.Save | s.Rewind | s.Clone) -> None:
+    def _change_state(self, step: s.Wipe | s.Forget | s.Save | s.Rewind | s.Clone) -> None:
         peer = self.peers[step.peer]
         saved = peer.state.with_name("saved")
         match step:
             case s.Wipe():
                 peer.wipe_state()
+            case s.Forget():
+                (peer.state / LIBRARY_FILE).unlink()
             case s.Save():
                 shutil.rmtree(saved, ignore_errors=True)
                 shutil.copytree(peer.state, saved)

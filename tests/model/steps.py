@@ -52,6 +52,13 @@ class Wipe(Step):
 
 
 @attrs.frozen
+class Forget(Step):
+    """Off already, it loses what it knew of its library: the same peer in a new epoch."""
+
+    peer: int
+
+
+@attrs.frozen
 class Save(Step):
     """A copy is made of the state folder of a peer that is off."""
 

@@ -82,12 +82,30 @@ class LanMachine(RuleBasedStateMachine):
             self.note(s.Start(peer))
 
     @precondition(lambda self: any(not peer.running for peer in self.world.peers))
-    @rule(peer=numbers, what=st.sampled_from([s.Wipe, s.Save, s.Rewind]))
-    def change_state(self, peer: int, what: type[s.Wipe] | type[s.Save] | type[s.Rewind]) -> None:
+    @rule(peer=numbers, what=st.sampled_from([s.Wipe, s.Forget, s.Save, s.Rewind]))
+    def change_state(
+        self, peer: int, what: type[s.Wipe] | type[s.Forget] | type[s.Save] | type[s.Rewind]
+    ) -> None:
         found = self._pick(peer, self.world.is_off)
         assert found is not None
         if what is not s.Rewind or self.world.peers[found].saved is not None:
             self.note(what(found))
+
+    @rule(peer=numbers, games=st.tuples(*2 * [st.sampled_from(GAMES)]), rewind=st.booleans())
+    def grow_again(self, peer: int, games: tuple[str, str], rewind: bool) -> None:
+        """One change, seen by all; then its state is as before, and another change is made."""
+        if self.world.is_off(peer):
+            return
+        for step in (
+            *((s.Stop(peer), s.Save(peer), s.Start(peer)) if rewind else ()),
+            s.PutGame(peer, games[0], f"{len(self.steps)}"),
+            s.Wait(3.0),
+            s.Stop(peer),
+            s.Rewind(peer) if rewind else s.Forget(peer),
+            s.Start(peer),
+            s.PutGame(peer, games[1], f"{len(self.steps)}.b"),
+        ):
+            self.note(step)
 
     @precondition(lambda self: sum(not peer.running for peer in self.world.peers) >= 2)
     @rule(peer=numbers)

@@ -87,7 +87,7 @@ class World:
                 self.peers[step.peer].plugged_in = False
             case s.PlugIn():
                 self.peers[step.peer].plugged_in = True
-            case s.Renumber() | s.Sleep() | s.Wait():
+            case s.Forget() | s.Renumber() | s.Sleep() | s.Wait():
                 pass
             case _:
                 raise AssertionError(step)
