@@ -180,6 +180,10 @@ DIAL_YIELD_S: Final = 0.25
 # A peer that a person named and that worked a moment ago is tried at least this often.
 DIAL_BACKOFF_KNOWN_MAX_S: Final = 2.0
 DIAL_KNOWN_FOR_S: Final = 120.0
+# A peer that was connected for long is tried at least this often for a while: a switch that was off
+# for ten minutes must not keep a party apart for ten more.
+DIAL_MET_MAX_S: Final = 60.0
+DIAL_MET_FOR_S: Final = 900.0
 
 # -- local API ------------------------------------------------------------------------------------
 EVENT_HISTORY: Final = 4_096

@@ -25,6 +25,7 @@ class Backoff:
     failures: int = 0
     short: int = 0
     eager_until: float = 0.0
+    met_until: float = 0.0
 
     def reset(self, now: float) -> None:
         """Something new was heard of the target, or it was connected for long until now."""
@@ -39,6 +40,7 @@ class Backoff:
         """A session ended; returns the time of the next attempt, which is now if it lived long."""
         if lived_s >= limits.SESSION_PROVEN_S:
             self.reset(now)
+            self.met_until = now + limits.DIAL_MET_FOR_S
             return now
         self.short += 1
         return self._after(self.short - 1, now, rng)
@@ -55,4 +57,6 @@ class Backoff:
         )
         if self.persistent and now < self.eager_until:
             delay = min(delay, limits.DIAL_BACKOFF_KNOWN_MAX_S)
+        elif now < self.met_until:
+            delay = min(delay, limits.DIAL_MET_MAX_S)
         return now + delay * rng.uniform(1.0, 1.25)

@@ -42,3 +42,19 @@ def test_a_named_peer_that_worked_is_tried_every_two_seconds_for_a_while() -> No
     dials = attempts(backoff, limits.DIAL_KNOWN_FOR_S)
     gaps = [b - a for a, b in itertools.pairwise(dials)]
     assert max(gaps) <= 1.25 * limits.DIAL_BACKOFF_KNOWN_MAX_S
+
+
+def test_a_peer_that_was_connected_for_long_is_tried_every_minute_for_a_while() -> None:
+    backoff, rng = Backoff(), random.Random(1)
+    assert backoff.ended(limits.SESSION_PROVEN_S, 0.0, rng) == 0.0
+    dials = attempts(backoff, 5 * 3_600)
+    soon = [at for at in dials if at < limits.DIAL_MET_FOR_S]
+    assert max(b - a for a, b in itertools.pairwise(soon)) <= 1.25 * limits.DIAL_MET_MAX_S
+    assert len([at for at in dials if at > 2 * 3_600]) <= 3 * 6
+
+
+def test_a_session_that_ends_at_once_earns_no_patience() -> None:
+    backoff, rng, now = Backoff(), random.Random(1), 0.0
+    for _ in range(12):
+        now = backoff.ended(limits.SESSION_PROVEN_S / 2, now, rng)
+    assert backoff.ended(0.0, now, rng) - now >= limits.DIAL_BACKOFF_MAX_S
