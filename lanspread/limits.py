@@ -184,6 +184,8 @@ DIAL_KNOWN_FOR_S: Final = 120.0
 # for ten minutes must not keep a party apart for ten more.
 DIAL_MET_MAX_S: Final = 60.0
 DIAL_MET_FOR_S: Final = 900.0
+# When somebody who was out of reach is back, all others are tried once, at most this often.
+DIAL_ROUND_S: Final = 60.0
 
 # -- local API ------------------------------------------------------------------------------------
 EVENT_HISTORY: Final = 4_096

@@ -71,7 +71,9 @@ class Dialer:
         self._slots = make_slots()
         self._own_checked: set[tuple[Address, ...]] = set()
         self._directory.when_forgotten(self._drop)
+        self._round_at = -math.inf
         sessions.when_suspected(self._look_for)
+        sessions.when_found(self._try_others)
 
     @property
     def targets(self) -> int:
@@ -157,6 +159,14 @@ class Dialer:
         """This machine slept or moved: what failed before may work now."""
         for target in self._targets.values():
             self._poke(target)
+
+    def _try_others(self) -> None:
+        """Somebody who was out of reach is back: so may others be, after a split of the network."""
+        now = trio.current_time()
+        if now - self._round_at >= limits.DIAL_ROUND_S:
+            self._round_at = now
+            for target in self._targets.values():
+                target.poked.set()
 
     def _poke(self, target: Target) -> None:
         target.backoff.reset(trio.current_time())

@@ -63,6 +63,7 @@ class Sessions:
         self._followers = Followers(directory, news, publish, self.changed, self.get)
         self._handlers = Handlers(requests, self._on_control, self._on_suspected)
         self._on_suspect: list[Callable[[str], None]] = []
+        self._on_found: list[Callable[[], None]] = []
         self._nursery = nursery
         self._current: dict[str, Session] = {}
         # Of each peer, every session that runs: at most two, while a crossed dial is settled.
@@ -85,6 +86,10 @@ class Sessions:
     def when_suspected(self, call: Callable[[str], None]) -> None:
         """Have `call` told each peer_id whose session may be over without our knowing."""
         self._on_suspect.append(call)
+
+    def when_found(self, call: Callable[[], None]) -> None:
+        """Have `call` told that a peer is connected which was dialed in vain before."""
+        self._on_found.append(call)
 
     def check_all(self, slept_s: float = 0.0) -> None:
         """Ask every peer now whether it is still there; see `Session.check`."""
@@ -272,6 +277,8 @@ class Sessions:
         body = session.body
         self._current[session.peer_id] = session
         address = session.connection.remote_address
+        known = self.directory.get(session.peer_id)
+        was_missed = known is not None and known.failures > 0
         record = self.directory.greet(
             session.peer_id,
             name=body.name,
@@ -284,6 +291,8 @@ class Sessions:
         )
         if old is None:
             self.news.connected(record)
+            for call in self._on_found if was_missed else ():
+                call()
         else:
             # A new instance is worth telling even if it looks like the old one.
             restarted = old.body.instance != body.instance

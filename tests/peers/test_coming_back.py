@@ -322,3 +322,29 @@ async def test_waking_up_among_many_that_are_gone_dials_a_few_at_a_time(
     # Every one of them got its turn.
     assert len(dials) >= 200
     assert most <= limits.MAX_DIALS_AT_ONCE
+
+
+async def test_one_that_is_back_is_a_reason_to_try_the_others(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    hosts, (anna, ben) = await two(lan, party, tmp_path)
+    for number in range(5):
+        anna.dialer.take_hint(bogus(number, DEAD[:1]))
+    await trio.sleep(2_000)
+    tried: list[str | None] = []
+    real = anna.sessions.dial
+
+    async def dial(address: Address, expected_peer_id: str | None) -> Session:
+        tried.append(expected_peer_id)
+        return await real(address, expected_peer_id)
+
+    anna.sessions.dial = dial  # type: ignore[method-assign]
+    for round_ in (1, 2):
+        tried.clear()
+        lan.partition([hosts[0]], [hosts[1]])
+        await until(lambda: not connected(anna))
+        await trio.sleep(limits.DIAL_MET_MAX_S)
+        lan.heal()
+        await until(lambda: connected(anna) == {ben.peer_id}, within=2 * limits.DIAL_MET_MAX_S)
+        await trio.sleep(5)
+        assert set(tried) >= {bogus(number, DEAD[:1]).peer_id for number in range(5)}, round_
