@@ -40,18 +40,16 @@ from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
-from lanspread.seams import Advertisement, DiscoverySession, Seams
-from lanspread.sync import messages as m
+from lanspread.seams import Seams
 from lanspread.sync.announcer import Announcer
-from lanspread.sync.bell import wait_any
-from lanspread.sync.dialer import Dialer, follow_discovery, open_dialer
+from lanspread.sync.dialer import Dialer, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.merge import count_games, local_summary, merge_games
 from lanspread.sync.peer_view import peer_view
+from lanspread.sync.presence import Presence
 from lanspread.sync.publisher import Publisher
 from lanspread.sync.sessions import Sessions, open_sessions
-from lanspread.sync.wakeup import watch_addresses, watch_sleep
 from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
@@ -62,7 +60,7 @@ from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.variants import Offer, choose, group
 from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
-from lanspread.transport.listen import Reachable, bind_listeners
+from lanspread.transport.listen import bind_listeners
 from lanspread.views import (
     GameDetail,
     GameView,
@@ -92,17 +90,14 @@ class Peer:
             state.identity, private_key=seams.entropy.signing_key(state.identity.private_key)
         )
         self._started_at = trio.current_time()
-        self._instance = seams.entropy.token_bytes(16)
+        instance = seams.entropy.token_bytes(16)
         self.peer_id = state.identity.peer_id
         self.name = config.name
-        self.instance = self._instance.hex()
+        self.instance = instance.hex()
         self.token = state.token
-        self.listen: tuple[str, ...] = ()
         self.events = EventHub(self.instance, seams.wall_clock)
         self.directory = Directory()
         self.shutdown_requested = trio.Event()
-        self._reachable = Reachable(())
-        self._advert_due = trio.Event()
         self._access = GameAccess()
         self._manifests = KnownManifests()
         self._up = RateLimit(config.max_up)
@@ -116,6 +111,9 @@ class Peer:
             publish=self.events.publish,
         )
         self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
+        self._presence = Presence(
+            self.peer_id, instance, self.name, lambda: self._publisher.current
+        )
 
     # -- what front-ends ask ----------------------------------------------------------------------
 
@@ -153,6 +151,11 @@ class Peer:
             down_rate=self._down.measured(),
             uptime_s=trio.current_time() - self._started_at,
         )
+
+    @property
+    def listen(self) -> tuple[str, ...]:
+        """Where another process of this machine can dial this peer; follows its addresses."""
+        return self._presence.reachable.texts
 
     def statistics(self) -> EndpointStatistics:
         """Counters of the QUIC endpoint."""
@@ -272,30 +275,6 @@ class Peer:
         ago = None if seen is None else max(0.0, trio.current_time() - seen)
         return peer_view(record, ago, self._seams.wall_clock.now())
 
-    def _body(self) -> m.HelloBody:
-        library = self._publisher.current
-        return m.HelloBody(
-            peer_id=self.peer_id,
-            instance=self._instance,
-            proto_ver=limits.PROTOCOL_VERSION,
-            listen_addrs=tuple(str(address) for address in self._reachable.advertised),
-            library_epoch=library.epoch,
-            library_rev=library.rev,
-            library_digest=library.digest,
-            features={"version": __version__},
-            name=self.name,
-        )
-
-    def _advertisement(self) -> Advertisement:
-        return Advertisement(
-            peer_id=self.peer_id,
-            proto_ver=limits.PROTOCOL_VERSION,
-            addresses=self._reachable.advertised,
-            library_rev=self._publisher.current.rev,
-            hostname=self.name,
-            start=self.instance[:6],
-        )
-
     def _warn(self, code: str, message: str, remedy: str) -> None:
         _log.warning(message, code=code, remedy=remedy)
         self.events.publish(Warning_(code=code, message=message, remedy=remedy))
@@ -313,7 +292,7 @@ class Peer:
                 endpoint,
                 self._identity,
                 self.directory,
-                make_body=self._body,
+                make_body=self._presence.hello_body,
                 announcer=self._announcer,
                 requests=self._server().handlers(),
                 publish=self.events.publish,
@@ -345,8 +324,11 @@ class Peer:
             )
         )
         nursery.start_soon(self.sessions.accept)
-        nursery.start_soon(watch_sleep, self._seams.suspend_clock, self._on_woke)
-        nursery.start_soon(watch_addresses, self._seams.network, self._reachable, self._on_moved)
+        await stack.enter_async_context(
+            self._presence.watched(
+                self._seams.suspend_clock, self._seams.network, self.sessions, self.dialer
+            )
+        )
         await self._open_discovery(stack)
         for address in self._config.peers:
             self.dialer.add_static(address)
@@ -358,9 +340,8 @@ class Peer:
         stack.callback(listeners.close)
         identity = TlsIdentity(self._identity.certificate, self._identity.private_key)
         endpoint = await stack.enter_async_context(open_endpoint(listeners.sockets, identity))
-        self._reachable = Reachable(endpoint.addresses)
-        self._reachable.look(await network.local_addresses())
-        self.listen = self._reachable.texts
+        self._presence.reachable.bound = tuple(endpoint.addresses)
+        self._presence.reachable.look(await network.local_addresses())
         if listeners.picked:
             self._warn(
                 "port_taken",
@@ -423,39 +404,9 @@ class Peer:
     async def _open_discovery(self, stack: AsyncExitStack) -> None:
         if self._seams.discovery is None or not self._config.mdns:
             return
-        discovery = await stack.enter_async_context(
-            self._seams.discovery.open(self._advertisement())
+        await stack.enter_async_context(
+            self._presence.announced(self._seams.discovery, self._publisher.changed, self.dialer)
         )
-        nursery = await stack.enter_async_context(_cancelled_nursery())
-        nursery.start_soon(follow_discovery, discovery, self.dialer)
-        nursery.start_soon(self._advertise, discovery)
-
-    async def _advertise(self, discovery: DiscoverySession) -> None:
-        """Keep the record true, and renew it when it may have been lost."""
-        advertised = self._publisher.current.rev
-        while True:
-            changed = self._publisher.changed.next()
-            if self._publisher.current.rev != advertised or self._advert_due.is_set():
-                advertised, self._advert_due = self._publisher.current.rev, trio.Event()
-                await discovery.update(self._advertisement())
-            else:
-                await wait_any(changed, self._advert_due)
-
-    def _on_woke(self, slept_s: float) -> None:
-        """The machine slept: the others may have given us up, and we them."""
-        self._advert_due.set()
-        self.sessions.check_all(slept_s)
-        self.dialer.wake()
-
-    def _on_moved(self) -> None:
-        """The machine has other addresses: paths may be cut, and others may be there now."""
-        self.listen = self._reachable.texts
-        self._advert_due.set()
-        if self._reachable.outside:
-            addresses = tuple(map(str, self._reachable.advertised))
-            self.sessions.tell(m.ListenAddrs(peer_id=self.peer_id, listen_addrs=addresses))
-        self.sessions.check_all()
-        self.dialer.wake()
 
 
 @asynccontextmanager
