@@ -128,6 +128,10 @@ HELLO_TIMEOUT_S: Final = 10.0
 # one means that the other side lost the old.
 CROSSED_DIAL_S: Final = 3.0
 OUTBOX: Final = 64
+# The share of our time that reading one session's control stream may take in the long run, and how
+# much of it may be saved up: an honest peer that changed a lot is read at once.
+READING_SHARE: Final = 0.1
+READING_SAVED_S: Final = 0.5
 LIBRARY_RETRY_S: Final = 5.0
 # What does not bring what was announced is asked again ever more seldom, down to this.
 LIBRARY_RETRY_MAX_S: Final = 60.0

@@ -48,12 +48,17 @@ class Announcer:
 
     def _message(self, session: Session) -> m.Message | None:
         self._queued.discard(session)
-        told = self._told.get(session)
-        return told.announcement(self._published()) if told is not None else None
+        told, library = self._told.get(session), self._published()
+        if told is None or not library.may_be_told:
+            return None
+        return told.announcement(library)
 
     async def answer(self, session: Session, request: m.GetLibrary, responder: Responder) -> None:
         """Answer with what changed since the asked position, or with the whole library."""
         library = self._published()
+        if not library.may_be_told:
+            await responder.refuse(m.ERROR_BUSY, "the library cannot be told yet")
+            return
         told = self._told.get(session) or Told(self._our_peer_id)
         delta = told.answer(library, request.since)
         if delta is not None:

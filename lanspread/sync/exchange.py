@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
+import attrs
 import trio
 
 from lanspread import limits
@@ -185,6 +186,14 @@ class PageReader(Generic[P]):
         return None
 
 
+@attrs.frozen
+class ReadyPage:
+    """A page that was encoded before: `frame` goes out as it is."""
+
+    frame: bytes
+    more: bool
+
+
 class Responder:
     """The answering side of one request."""
 
@@ -218,7 +227,7 @@ class Responder:
         async with self._pages.take(self._host):
             await self.send(message)
 
-    async def send_pages(self, pages: Iterator[m.Page]) -> None:
+    async def send_pages(self, pages: Iterator[m.Page | ReadyPage]) -> None:
         """Send the first page, then each next one as it is asked for, and made only then."""
         number = 0
         while await self._send_next(pages):
@@ -226,12 +235,16 @@ class Responder:
             if not await self._asked_for(number):
                 return
 
-    async def _send_next(self, pages: Iterator[m.Page]) -> bool:
+    async def _send_next(self, pages: Iterator[m.Page | ReadyPage]) -> bool:
         """Send a page, and let go of it; whether another follows."""
         # An encoded page is nearly a MiB, and is held until all of it was taken.
         async with self._pages.take(self._host):
             page = next(pages)
-            await self.send(page)
+            if isinstance(page, ReadyPage):
+                self.begun = True
+                await self.send_raw(page.frame)
+            else:
+                await self.send(page)
             return page.more
 
     async def _asked_for(self, number: int) -> bool:

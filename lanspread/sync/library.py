@@ -35,10 +35,14 @@ class PublishedLibrary:
     games: dict[str, GameSummary]
     digest: bytes
     history: History
+    # Nobody is told of a library before its revision is on the disk.
+    may_be_told: bool = True
 
     @classmethod
     def empty(cls, epoch: bytes, rev: int) -> PublishedLibrary:
-        return cls(epoch, rev, {}, {}, {}, codec.library_digest({}), History(rev))
+        """What there is before the first look at the games."""
+        nothing = codec.library_digest({})
+        return cls(epoch, rev, {}, {}, {}, nothing, History(rev), may_be_told=False)
 
     @property
     def position(self) -> Position:
@@ -87,7 +91,8 @@ class PublishedLibrary:
         """
         found, changed = self.refresh(summaries)
         rev = self.rev if found.digest == saved_digest else self.rev + 1
-        return attrs.evolve(found, rev=rev, history=History(rev)), changed
+        history = History(rev)
+        return attrs.evolve(found, rev=rev, history=history, may_be_told=True), changed
 
     def summary(self, peer_id: str) -> m.LibrarySummary:
         return m.LibrarySummary(

@@ -36,15 +36,15 @@ class Presence:
 
     def hello_body(self) -> m.HelloBody:
         """What this peer says in a handshake now."""
-        library = self.published()
+        library = self.published() if self.published().may_be_told else None
         return m.HelloBody(
             peer_id=self.peer_id,
             instance=self.instance,
             proto_ver=limits.PROTOCOL_VERSION,
             listen_addrs=self._listen_addrs(),
-            library_epoch=library.epoch,
-            library_rev=library.rev,
-            library_digest=library.digest,
+            library_epoch=library.epoch if library is not None else None,
+            library_rev=library.rev if library is not None else None,
+            library_digest=library.digest if library is not None else None,
             features={"version": __version__},
             name=self.name,
         )

@@ -18,6 +18,7 @@ import trio
 from lanspread import limits
 from lanspread.sync import codec
 from lanspread.sync import messages as m
+from lanspread.sync.allowance import Allowance
 from lanspread.sync.arbiter import Link
 from lanspread.sync.credit import Credit
 from lanspread.sync.errors import PeerMisbehaved, RequestReset, SessionLost, SyncError
@@ -179,14 +180,17 @@ class Session:
             self.close(m.CLOSE_GOODBYE, "a fault on this side")
 
     async def _read_control(self) -> None:
+        allowance = Allowance(trio.current_time())
         while True:
-            # Frames that came together need no wait: let the others, and the outbox, have a turn.
-            await trio.lowlevel.checkpoint()
             with transport_errors():
                 payload = await self._control.reader.frame()
                 if payload is None:
                     raise PeerMisbehaved("the control stream ended")
+                began = trio.current_time()
                 message = codec.decode(payload)
+            rest_s = allowance.spend(began, trio.current_time())
+            # Frames that came together need no wait: let the others, and the outbox, have a turn.
+            await trio.sleep(rest_s)
             match message:
                 case codec.Unknown():
                     continue

@@ -93,13 +93,16 @@ class Sessions:
 
     def check_all(self, slept_s: float = 0.0) -> None:
         """Ask every peer now whether it is still there; see `Session.check`."""
-        for session in self._current.values():
+        for session in self._all_running():
             session.check(slept_s)
 
     def tell(self, message: m.Message) -> None:
-        """Send every peer the same control message."""
-        for session in self._current.values():
+        """Send the same control message on every session."""
+        for session in self._all_running():
             session.send(message)
+
+    def _all_running(self) -> list[Session]:
+        return [session for running in self._running.values() for session in running]
 
     async def dial(self, address: Address, expected_peer_id: str | None) -> Session:
         """Connect, greet and adopt; or the session that the peer at `address` has with us by then.

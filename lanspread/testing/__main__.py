@@ -50,6 +50,8 @@ def main() -> None:
     options = parser.parse_args()
     if not 1 <= options.peers <= MAX_PEERS:
         parser.error(f"--peers: 1 to {MAX_PEERS}")
+    if not 0 <= options.port <= 65_536 - options.peers:
+        parser.error("--port: each peer needs one up to 65535")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         trio.run(lambda: serve(options.peers, options.port, options.seed, slow=options.slow))

@@ -264,7 +264,7 @@ class VirtualLan:
             self._sooner.set()
 
     async def run(self) -> None:
-        """Deliver what is due, for ever. Runs as the LAN's only task."""
+        """Deliver what is due, for ever."""
         while True:
             now = trio.current_time()
             while self._due and self._due[0][0] <= now:

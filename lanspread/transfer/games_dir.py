@@ -87,7 +87,9 @@ class GamesDir:
                 Code.NOT_FOUND, f"{shown(path)} is not an absolute path", "give the whole path"
             )
         with self._downloads.held_back():
-            if await self._threads.run(same_folder, path, self._library.games_dir):
+            same = await self._threads.run(same_folder, path, self._library.games_dir)
+            # What is at the path now may be another disk than the one that was there.
+            if same and self._library.is_present:
                 return
             await self._take(path)
             before = self._library.games_dir

@@ -7,7 +7,7 @@ Source: docs/protocol.md, "Requests"; ARCHITECTURE.md, "Serving".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
@@ -19,7 +19,7 @@ from lanspread.fs.errors import Changed, FsError, NotHere
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.reading import ExtentReader
-from lanspread.model import block_count, fold_id
+from lanspread.model import fold_id
 from lanspread.seams import Threads
 from lanspread.sync import messages as m
 from lanspread.sync.announcer import Announcer
@@ -29,6 +29,7 @@ from lanspread.sync.fair import FairSlots
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.session import Handler, Session
 from lanspread.transfer.access import GameAccess, GameBusy
+from lanspread.transfer.pages import FirstPages, digest_pages, number_of
 from lanspread.transfer.ratelimit import RateLimit
 
 _log = structlog.get_logger(__name__)
@@ -36,10 +37,6 @@ _log = structlog.get_logger(__name__)
 _READ_BYTES = limits.MIB
 # So much is sent between two looks at the rate limit and at whether the asker still takes it.
 _SEND_BYTES = 64 * limits.KIB
-# A file whose digests are longer than this is asked for with GetBlockDigests instead.
-_ROW_DIGEST_BYTES = 64 * limits.KIB
-# Four CBOR items a row; the fields around them need a few more.
-_MAX_ROWS_A_PAGE = limits.MAX_CBOR_ITEMS // 4 - 64
 
 
 class Refusal(Exception):
@@ -77,6 +74,7 @@ class Server:
         self._slots = FairSlots(limits.MAX_SERVED_CHUNKS)
         self._sending: dict[Session, int] = {}
         self._digesting: set[Session] = set()
+        self._first_pages = FirstPages()
         self._turns: WeakKeyDictionary[Session, trio.CapacityLimiter] = WeakKeyDictionary()
 
     def handlers(self) -> dict[type[m.Message], Handler]:
@@ -113,7 +111,7 @@ class Server:
             if game.content_hash and known == (game.manifest_hash, game.content_hash):
                 await responder.send(m.NotModified())
                 return
-            await responder.send_pages(manifest_pages(game, self._block_bytes))
+            await responder.send_pages(self._first_pages.ahead_of(game, self._block_bytes))
 
     async def get_block_digests(
         self, session: Session, request: m.GetBlockDigests, responder: Responder
@@ -148,10 +146,9 @@ class Server:
         self, session: Session, request: m.GetGameFileData, responder: Responder
     ) -> None:
         game = self._transferable(request.id, request.manifest_hash)
-        paths = [entry.path for entry in game.manifest.files]
-        if request.path not in paths:
+        number = number_of(game.manifest, request.path)
+        if number is None:
             raise Refusal(m.ERROR_NOT_FOUND, "no such file")
-        number = paths.index(request.path)
         entry = game.manifest.files[number]
         if entry.size > limits.MAX_WHOLE_FILE_BYTES:
             raise Refusal(m.ERROR_TOO_LARGE, "ask for chunks")
@@ -268,70 +265,3 @@ def _refusing(handler: Handler) -> Handler:
             await responder.refuse(m.ERROR_NOT_FOUND, "the game cannot be read")
 
     return answer
-
-
-def manifest_pages(game: LocalGame, block_bytes: int) -> Iterator[m.Page]:
-    """A game's manifest, with the digests that are known, as pages of `GameManifest`.
-
-    A page is made when it is asked for: all of them, for a large game, would be tens of MiB.
-    """
-    assert game.manifest_hash is not None
-    count = len(game.manifest.files)
-    for number, (start, end, block) in enumerate(_row_bounds(game, block_bytes)):
-        yield m.GameManifest(
-            id=game.id,
-            eti_version=game.version,
-            manifest_hash=game.manifest_hash,
-            content_hash=game.content_hash,
-            block_size=block_bytes,
-            file_count=count,
-            page=number,
-            more=end < count,
-            files=tuple(_rows(game, block_bytes, start, end, block)),
-        )
-
-
-def _rows(
-    game: LocalGame, block_bytes: int, start: int, end: int, block: int
-) -> Iterator[m.FileRow]:
-    """The rows of files `start` to `end`; `block` is the number of their first block."""
-    for entry in game.manifest.files[start:end]:
-        count = block_count(entry.size, block_bytes)
-        known: bytes | None = None
-        if game.digests is not None and count * 32 <= _ROW_DIGEST_BYTES:
-            known = b"".join(game.digests[block : block + count])
-        block += count
-        yield entry.path, entry.size, known
-
-
-def _row_bounds(game: LocalGame, block_bytes: int) -> Iterator[tuple[int, int, int]]:
-    """(first file, behind the last, first block) of each page; at least one page."""
-    start = first_block = block = size = 0
-    for number, entry in enumerate(game.manifest.files):
-        count = block_count(entry.size, block_bytes)
-        known = 32 * count if game.digests is not None else 0
-        cost = len(entry.path.encode()) + (known if known <= _ROW_DIGEST_BYTES else 0) + 16
-        if number > start and (
-            size + cost > limits.PAGE_BYTES or number - start >= _MAX_ROWS_A_PAGE
-        ):
-            yield start, number, first_block
-            start, first_block, size = number, block, 0
-        size += cost
-        block += count
-    yield start, len(game.manifest.files), first_block
-
-
-def digest_pages(
-    manifest_hash: bytes, block_bytes: int, digests: Sequence[bytes]
-) -> Iterator[m.Page]:
-    """All digests of a game as pages of `BlockDigests`."""
-    per_page = limits.PAGE_BYTES // 32
-    count = max(1, -(-len(digests) // per_page))
-    for number in range(count):
-        yield m.BlockDigests(
-            manifest_hash=manifest_hash,
-            block_size=block_bytes,
-            page=number,
-            more=number + 1 < count,
-            digests=b"".join(digests[number * per_page : (number + 1) * per_page]),
-        )

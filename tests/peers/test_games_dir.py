@@ -138,6 +138,20 @@ async def test_the_same_folder_by_another_name_is_no_change(
     assert listed(anna, "old")
 
 
+async def test_another_folder_at_the_same_path_is_taken(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    """Another disk is mounted where the old one was: naming the path again means that one."""
+    write_game(tmp_path / "a", "old", SMALL_GAME)
+    anna = await party.start(lan.add_host("a"), tmp_path / "a")
+    (tmp_path / "a" / "games").rename(tmp_path / "unmounted")
+    write_game(tmp_path / "a", "new", SMALL_GAME)
+    await until(lambda: not listed(anna, "old"))
+    assert not listed(anna, "new")
+    await change(anna, tmp_path / "a" / "games")
+    assert listed(anna, "new")
+
+
 async def test_the_locks_follow(
     autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
 ) -> None:

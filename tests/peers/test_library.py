@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from lanspread import limits
+from lanspread.fs.state import State
 from lanspread.model import GameSummary
 from lanspread.peer import Peer
 from lanspread.sync import messages as m
@@ -21,6 +22,7 @@ from lanspread.sync.remote import RemoteLibrary
 from lanspread.sync.session import Session
 from lanspread.testing import VirtualLan
 from tests.peers.support import (
+    SMALL_GAME,
     Events,
     Party,
     connected,
@@ -297,3 +299,33 @@ async def test_answers_in_pages_take_turns(
             await trio.sleep(5)
             assert len(begun) == 3 * limits.MAX_SERVED_PAGED_PER_SESSION
         assert connection.closed is None
+
+
+async def test_a_library_is_not_told_before_its_revision_is_kept(
+    autojump_clock: MockClock,
+    lan: VirtualLan,
+    party: Party,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a full state disk: others keep what they saw, and see the new when there is room."""
+    write_game(tmp_path / "a", "old", SMALL_GAME)
+    host = lan.add_host("a")
+    anna = await party.start(host, tmp_path / "a")
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    await until(lambda: listed(ben, "old"))
+    await party.leave(host)
+    write_game(tmp_path / "a", "new", SMALL_GAME)
+
+    def full(self: State, epoch: bytes, rev: int, digest: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save_revision", full)
+        anna = await party.start(host, tmp_path / "a")
+        await until(lambda: connected(ben) == {anna.peer_id})
+        await trio.sleep(30)
+        assert listed(ben, "old")
+        assert not listed(ben, "new")
+    await until(lambda: listed(ben, "new"))
+    assert listed(ben, "old")

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import cast
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -18,9 +19,9 @@ from lanspread.fs.local_game import GameFiles, LocalGame
 from lanspread.model import FileEntry, Manifest, block_count
 from lanspread.sync import codec
 from lanspread.sync import messages as m
-from lanspread.sync.exchange import Responder
+from lanspread.sync.exchange import ReadyPage, Responder
 from lanspread.sync.fair import FairSlots
-from lanspread.transfer.serve import digest_pages, manifest_pages
+from lanspread.transfer.pages import FirstPages, digest_pages, manifest_pages, number_of
 from lanspread.transport import Stream
 from lanspread.transport.framing import FrameReader, frame
 
@@ -71,7 +72,7 @@ def test_a_manifest_is_the_same_in_pages(sizes: list[int], hashed: bool, page_by
     game = a_game(files, hashed=hashed, block=1_024)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "PAGE_BYTES", page_bytes)
-        pages = [cast(m.GameManifest, page) for page in manifest_pages(game, 1_024)]
+        pages = list(manifest_pages(game, 1_024))
     assert [page.page for page in pages] == list(range(len(pages)))
     assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
     assert all(page.files for page in pages) or not files
@@ -114,6 +115,47 @@ def test_digests_are_not_held_in_pages() -> None:
         cast(m.BlockDigests, page).digests for page in digest_pages(b"m" * 32, BLOCK, digests)
     )
     assert joined == b"".join(digests)
+
+
+def test_the_first_page_is_made_once() -> None:
+    """Asking costs a hundred bytes, making a page thousands of rows."""
+    games = [
+        attrs.evolve(
+            a_game(tuple(FileEntry(f"{number:05}", 10) for number in range(12_000))),
+            content_hash=os.urandom(32),
+        )
+        for _ in range(20)
+    ]
+    kept = FirstPages()
+    for game in games:
+        expected = [frame(codec.encode(page)) for page in manifest_pages(game, BLOCK)]
+        first = list(kept.ahead_of(game, BLOCK))
+        again = list(kept.ahead_of(game, BLOCK))
+        assert isinstance(first[0], ReadyPage)
+        assert again[0] is first[0]
+        for pages in (first, again):
+            assert [
+                page.frame if isinstance(page, ReadyPage) else frame(codec.encode(page))
+                for page in pages
+            ] == expected
+    assert len(kept._ready) <= 16
+
+
+def test_a_manifest_that_is_not_hashed_is_made_each_time() -> None:
+    game = a_game((FileEntry("a", 1),), hashed=False)
+    kept = FirstPages()
+    assert list(kept.ahead_of(game, BLOCK)) == list(manifest_pages(game, BLOCK))
+    assert not kept._ready
+
+
+@given(st.sets(st.text(min_size=1, max_size=4), max_size=20), st.text(max_size=4))
+def test_a_file_is_found_by_its_path(paths: set[str], other: str) -> None:
+    paths = {path for path in paths if path.isprintable()}
+    files = tuple(FileEntry(path, 1) for path in sorted(paths, key=str.encode))
+    for number, entry in enumerate(files):
+        assert number_of(Manifest(files), entry.path) == number
+    if other.isprintable() and other not in paths:
+        assert number_of(Manifest(files), other) is None
 
 
 async def test_a_page_is_made_when_it_is_asked_for_and_then_let_go(
