@@ -50,6 +50,9 @@ FALLBACK_SCAN_S: Final = 300.0
 # File systems with coarse timestamps: what changed within this time is looked at once more.
 SETTLE_S: Final = 3.0
 LIBRARY_DEBOUNCE_S: Final = 0.1
+# A library that changes again within the quiet time is looked at half as often, down to this.
+LIBRARY_QUIET_S: Final = 1.0
+LIBRARY_DEBOUNCE_MAX_S: Final = 3.0
 # Of how many changed games we remember in which revision they changed.
 MAX_HISTORY_IDS: Final = 20_000
 # Deltas that wait to be judged: of one peer (one of any size always may), and of all.

@@ -203,8 +203,16 @@ class Peer:
                 raise LanspreadError(Code.INTERNAL, f"{command.method} is not built", "")
 
     async def publish_api(self, url: str) -> None:
-        """Say in the state folder where the local API listens; taken back when the peer ends."""
-        await self._seams.threads.run(self._state.write_api_json, url, self.instance)
+        """Say in the state folder where the local API listens; taken back when the peer ends.
+
+        Raises `StartError` if that folder cannot be written.
+        """
+        try:
+            await self._seams.threads.run(self._state.write_api_json, url, self.instance)
+        except OSError as error:
+            raise StartError(
+                f"the state folder cannot be written: {error.strerror or error}"
+            ) from error
 
     # -- one game ---------------------------------------------------------------------------------
 

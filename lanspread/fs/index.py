@@ -21,6 +21,17 @@ from lanspread.seams import IndexKey
 
 INDEX_FILE: Final = "index.sqlite3"
 _FORMAT: Final = 2
+_PASSING: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_IOERR,
+    }
+)
 # Games folders (and sizes of a block) whose games are remembered, the last used ones.
 MAX_SHELVES: Final = 8
 _CHECKSUM_BYTES: Final = 32
@@ -159,6 +170,10 @@ class SqliteIndex:
         try:
             return _open(self._path)
         except sqlite3.Error as error:
+            if _is_of_the_disk(error):
+                self._told_unwritable = True
+                _log.warning("the index cannot be used; games are hashed again", why=str(error))
+                return _open(":memory:")
             return self._rebuild(error)
 
     def _rebuild(self, error: sqlite3.Error) -> sqlite3.Connection:
@@ -183,22 +198,28 @@ def _open(path: str) -> sqlite3.Connection:
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if found != _FORMAT and (found != 0 or tables):
             raise sqlite3.DatabaseError(f"it is of format {found}, not {_FORMAT}")
-        with connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS shelves"
-                " (number INTEGER PRIMARY KEY, name BLOB UNIQUE, used INTEGER)"
-            )
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS games (shelf INTEGER, game BLOB, data BLOB,"
-                " PRIMARY KEY (shelf, game))"
-            )
-            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        if not tables:
+            with connection:
+                connection.execute(
+                    "CREATE TABLE shelves"
+                    " (number INTEGER PRIMARY KEY, name BLOB UNIQUE, used INTEGER)"
+                )
+                connection.execute(
+                    "CREATE TABLE games (shelf INTEGER, game BLOB, data BLOB,"
+                    " PRIMARY KEY (shelf, game))"
+                )
+                connection.execute(f"PRAGMA user_version = {_FORMAT}")
         connection.execute("SELECT number, name, used FROM shelves LIMIT 1").fetchone()
         connection.execute("SELECT shelf, game, data FROM games LIMIT 1").fetchone()
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _is_of_the_disk(error: sqlite3.Error) -> bool:
+    """Whether the file may be as good as ever: it is in use, the disk is full, say."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _PASSING
 
 
 def _checksum(game: bytes, row: bytes) -> bytes:

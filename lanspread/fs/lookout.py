@@ -70,6 +70,8 @@ class Lookout:
         self._lock = trio.Lock()
         self._young: dict[str, float] = {}
         self._more_young = trio.Event()
+        # Something beside the games changed: looked at with the next look for the folder.
+        self._list_due = False
 
     async def first_listing(self) -> tuple[str, ...]:
         """The games to begin with."""
@@ -161,10 +163,17 @@ class Lookout:
                     self._walker.request_walk(name)
             if "" in names:
                 await self.look_around()
-            elif names - known:
-                # A cheaper look: any file beside the games may be one that changes all the time.
+            elif any(not self._is_beside(name) for name in names - known):
                 async with self._lock:
                     await self._list_again()
+            else:
+                self._list_due = self._list_due or not names <= known
+
+    def _is_beside(self, name: str) -> bool:
+        """Whether it was there and no game when it was looked at last: a log file, say, that
+        changes all the time."""
+        key = fold_id(name)
+        return key in self._listing.names and key not in self._names
 
     def _is_soon(self, key: str) -> bool:
         """Whether a walk that is due soon is enough: a large game, and it is being written.
@@ -184,6 +193,10 @@ class Lookout:
                 self._walker.all_gone()
             elif not was_present:
                 await self.look_around()
+            elif self._list_due:
+                self._list_due = False
+                async with self._lock:
+                    await self._list_again()
 
     async def _fall_back(self) -> None:
         while True:

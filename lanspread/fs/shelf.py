@@ -462,7 +462,8 @@ class Shelf:
         self._parts.on_warning(
             "games_folder_gone",
             f"the games folder {shown(self.folder.path)} is not there any more",
-            "mount it again; its games come back by themselves",
+            "mount it again, and its games come back by themselves; if another folder is there now,"
+            " set the games folder again or restart",
         )
         self._publish(dict.fromkeys(gone))
         for slot in tuple(self._slots.values()):

@@ -14,7 +14,7 @@ import attrs
 from lanspread import limits
 from lanspread.model import GameSummary
 from lanspread.seams import Address
-from lanspread.sync.remote import Position, RemoteLibrary, changed_games, clean_name
+from lanspread.sync.remote import RemoteLibrary, changed_games, clean_name
 from lanspread.transport.addresses import take_in_turns
 from lanspread.views import PeerState
 
@@ -35,7 +35,6 @@ class PeerRecord:
     worked: Address | None = None
     features: Mapping[str, object] = attrs.Factory(dict)
     library: RemoteLibrary | None = None
-    announced: Position | None = None
     hinted_rev: int | None = None
     last_seen: float | None = None
     proto_ver: int | None = None
@@ -147,7 +146,6 @@ class Directory:
         listen_addrs: tuple[Address, ...],
         worked: Address | None,
         proto_ver: int,
-        announced: Position | None,
         now: float,
     ) -> PeerRecord:
         """Take what a peer said in a handshake that succeeded."""
@@ -164,7 +162,6 @@ class Directory:
             record.worked = None
         record.proto_ver = proto_ver
         record.state = PeerState.CONNECTED
-        record.announced = announced
         record.last_seen = now
         record.failures = 0
         return record

@@ -1,6 +1,6 @@
 """One view of all games: local only, remote only, or both. Pure.
 
-Source: docs/api.md, "Game".
+Source: docs/api.md, "Values".
 """
 
 from __future__ import annotations

@@ -55,24 +55,24 @@ class Publisher:
         """Something may have changed; it is looked at soon."""
         self._touched.set()
 
-    async def refresh(self) -> None:
-        """Look now. When this returns, peers and front-ends have been told of every change.
+    async def refresh(self) -> bool:
+        """Look now. When this returns True, peers and front-ends have been told of every change.
 
-        If the revision cannot be saved nobody is told of anything: `run` tries again later, and a
-        warning says so. Cancelled, the revision may have been persisted without being used: it
-        only ever rises.
+        If the revision cannot be saved nobody is told of anything, and it returns False: `run`
+        tries again later, and a warning says so. Cancelled, the revision may have been persisted
+        without being used: it only ever rises.
         """
         async with self._refreshing:
             # One pass can find that more changed while it was saving.
             while True:
                 library, changed = self._look()
                 if library is self.current:
-                    return
+                    return True
                 try:
                     await self._persist(library)
                 except OSError as error:
                     self._complain(error)
-                    return
+                    return False
                 self._failing = False
                 self._begun = True
                 self.current = library
@@ -108,10 +108,19 @@ class Publisher:
         )
 
     async def run(self) -> None:
-        """Refresh after every touch, debounced, until cancelled."""
+        """Refresh after every touch, debounced, until cancelled.
+
+        What changes all the time (a game that is being copied in) is told ever more seldom: each
+        revision costs every peer something.
+        """
+        debounce = limits.LIBRARY_DEBOUNCE_S
         while True:
+            looked_at = trio.current_time()
             await self._touched.wait()
-            pause = limits.LIBRARY_RETRY_S if self._failing else limits.LIBRARY_DEBOUNCE_S
-            await trio.sleep(pause)
+            if trio.current_time() - looked_at < limits.LIBRARY_QUIET_S:
+                debounce = min(2 * debounce, limits.LIBRARY_DEBOUNCE_MAX_S)
+            else:
+                debounce = limits.LIBRARY_DEBOUNCE_S
+            await trio.sleep(limits.LIBRARY_RETRY_S if self._failing else debounce)
             self._touched = trio.Event()
             await self.refresh()

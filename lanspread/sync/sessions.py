@@ -23,7 +23,7 @@ from lanspread.sync.arbiter import Verdict, judge
 from lanspread.sync.bell import Bell
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.errors import HandshakeFailed, HandshakeFault
-from lanspread.sync.followers import Followers, position_of
+from lanspread.sync.followers import Followers
 from lanspread.sync.peer_news import PeerNews
 from lanspread.sync.session import Handler, Handlers, Session, why_ended
 from lanspread.transport import Connection, ConnectTimeout, Endpoint
@@ -289,7 +289,6 @@ class Sessions:
             listen_addrs=usable_addresses(body.listen_addrs, from_host=address.host),
             worked=address if session.connection.is_dialer else None,
             proto_ver=body.proto_ver,
-            announced=position_of(body),
             now=trio.current_time(),
         )
         if old is None:

@@ -1,6 +1,6 @@
 """`game.get`: the files and variants of one game, asked of those who offer it.
 
-Source: docs/api.md, "Commands".
+Source: docs/api.md, "Calls".
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class DownloadRules:
 
     expected_version: Callable[[str], str | None]
     allows: Callable[[str], bool]
-    settle: Callable[[], Awaitable[None]]
+    settle: Callable[[], Awaitable[object]]
     operations_changed: Callable[[], None]
 
 

@@ -49,7 +49,7 @@ class GamesDir:
         threads: Threads,
         nursery: trio.Nursery,
         *,
-        settle: Callable[[], Awaitable[None]],
+        settle: Callable[[], Awaitable[bool]],
         on_warning: Callable[[str, str, str], None],
     ) -> None:
         self._state = state
@@ -65,7 +65,8 @@ class GamesDir:
         """Have the games of the folder `path` instead; peers and front-ends know when this returns.
 
         Raises `LanspreadError`: `busy` while an operation is active, `not_found`, `in_use`,
-        `io_error`; the old folder is used on. Cancelled, the change goes on by itself.
+        `io_error`; the old folder is used on, unless the message says otherwise. Cancelled, the
+        change goes on by itself.
         """
         change = _Change(path)
         self._nursery.start_soon(self._run, change)
@@ -104,8 +105,14 @@ class GamesDir:
                 raise LanspreadError(Code.IO_ERROR, str(error), _REMEDY) from None
             finally:
                 self._state.leave_games(newest=self._library.games_dir == before)
-        await self._settle()
-        await self._keep(path)
+            told = await self._settle()
+            await self._keep(path)
+        if not told:
+            raise LanspreadError(
+                Code.IO_ERROR,
+                "the games folder is changed, but others see the old library for now",
+                "free space in the state folder, or make it writable",
+            )
 
     async def _take(self, path: str) -> None:
         try:
@@ -133,7 +140,7 @@ async def open_games_dir(
     access: GameAccess,
     threads: Threads,
     *,
-    settle: Callable[[], Awaitable[None]],
+    settle: Callable[[], Awaitable[bool]],
     on_warning: Callable[[str, str, str], None],
 ) -> AsyncIterator[GamesDir]:
     """The setting, until the block is left; a change under way is cancelled then."""

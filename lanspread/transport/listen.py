@@ -1,6 +1,6 @@
 """Binding the listeners, and which addresses others can reach them by.
 
-Source: docs/operators.md, "Ports and addresses".
+Source: docs/operators.md, "Ports".
 """
 
 from __future__ import annotations

@@ -316,10 +316,6 @@ class Stream(trio.abc.HalfCloseableStream):
         self._wake_receiver()
 
     @property
-    def waits_for_room(self) -> bool:
-        return self._writable is not None
-
-    @property
     def finished(self) -> bool:
         """Whether nothing more can come of either half, and the application has all of it."""
         sent = self._send_ended or self._stopped_code is not None

@@ -174,3 +174,29 @@ def test_a_row_under_another_name_is_not_believed(tmp_path: Path) -> None:
         assert index.load(KEY) == {"ü": b""}
     assert [log["rows"] for log in logs] == [2]
     index.close()
+
+
+@pytest.mark.parametrize("lock", ["IMMEDIATE", "EXCLUSIVE"])
+def test_a_file_in_use_at_the_start_is_left_alone(tmp_path: Path, lock: str) -> None:
+    """A backup reads it: the cache of a terabyte is not thrown away for that."""
+    index = opened(tmp_path)
+    index.store(KEY, ROWS)
+    index.close()
+    other = sqlite3.connect(tmp_path / INDEX_FILE)
+    other.execute(f"BEGIN {lock}")
+    opened(tmp_path).close()
+    other.rollback()
+    other.close()
+    index = opened(tmp_path)
+    assert index.load(KEY) == ROWS
+    index.close()
+
+
+def test_a_start_writes_nothing_into_a_good_file(tmp_path: Path) -> None:
+    """So a disk that is full costs nothing."""
+    index = opened(tmp_path)
+    index.store(KEY, ROWS)
+    index.close()
+    before = (tmp_path / INDEX_FILE).read_bytes()
+    opened(tmp_path).close()
+    assert (tmp_path / INDEX_FILE).read_bytes() == before

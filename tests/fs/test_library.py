@@ -14,8 +14,11 @@ from lanspread import limits
 from lanspread.errors import StartError
 from lanspread.fs.catalog import Catalog
 from lanspread.fs.errors import InTheWay, NotHere, UnsafePath
+from lanspread.fs.games_folder import GamesFolder
 from lanspread.fs.library import Library
+from lanspread.fs.lookout import PRESENCE_S
 from lanspread.fs.manifest import manifest_hash
+from lanspread.fs.scan import GamesListing
 from lanspread.model import CatalogEntry
 from tests.fs.support import (
     GAME,
@@ -330,3 +333,29 @@ async def cancel_after(scope: trio.CancelScope, steps: int) -> None:
     for _ in range(steps):
         await trio.lowlevel.checkpoint()
     scope.cancel()
+
+
+async def test_a_busy_file_beside_the_games_costs_no_listing_each_time(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world.games / "log.txt").write_text("")
+    listings: list[float] = []
+    real = GamesFolder.listing
+
+    def listing(folder: GamesFolder) -> GamesListing | None:
+        listings.append(trio.current_time())
+        return real(folder)
+
+    async with world.library() as library:
+        await settled()
+        monkeypatch.setattr(GamesFolder, "listing", listing)
+        for _ in range(600):
+            world.watcher.changed("log.txt")
+            await trio.sleep(0.1)
+        assert len(listings) <= 60 / PRESENCE_S + 1
+        # It becomes a game all the same, a little later.
+        (world.games / "log.txt").unlink()
+        write_tree(world.games / "log.txt", GAME)
+        world.watcher.changed("log.txt")
+        await trio.sleep(2 * PRESENCE_S)
+        assert "log.txt" in library.games

@@ -100,6 +100,8 @@ class Scenario:
         for peer, model in zip(self.peers, self.world.peers, strict=True):
             if peer.is_running and on_disk(peer) != model.games:
                 found.append(f"{peer.name} has {on_disk(peer)}, not {model.games}")
+            elif peer.is_running and told(peer) != model.games:
+                found.append(f"{peer.name} tells {told(peer)}, not {model.games}")
         for viewer in running:
             others = {peer.peer_id: peer for peer in running if peer is not viewer}
             if viewer.connected() != others.keys():
@@ -124,6 +126,11 @@ class Scenario:
 def on_disk(peer: VirtualPeer) -> dict[str, str]:
     """What the peer says it has: versions by game."""
     return {game.id: game.version for game in peer.peer.library.games.values()}
+
+
+def told(peer: VirtualPeer) -> dict[str, str]:
+    """What the peer tells others: versions by game."""
+    return {game.id: game.eti_version for game in peer.peer.published.games.values()}
 
 
 def published(peer: VirtualPeer) -> dict[str, GameSummary]:

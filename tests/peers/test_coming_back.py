@@ -278,7 +278,6 @@ async def test_whose_library_changed_is_dialed_first(
             listen_addrs=advert.addresses,
             worked=None,
             proto_ver=3,
-            announced=None,
             now=0.0,
         )
         record.state = PeerState.LOST

@@ -242,7 +242,6 @@ async def test_the_directory_and_the_targets_are_bounded(
             listen_addrs=(),
             worked=None,
             proto_ver=3,
-            announced=None,
             now=trio.current_time() + number,
         )
         anna.directory.set_state(stranger(number), PeerState.LOST, trio.current_time() + number)

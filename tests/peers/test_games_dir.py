@@ -14,12 +14,14 @@ from lanspread.commands import DownloadGame, SetGamesDir
 from lanspread.errors import Code, LanspreadError
 from lanspread.eventhub import PublishedEvent
 from lanspread.fs.locks import Locked, lock_folder
+from lanspread.fs.state import State
 from lanspread.peer import Peer
 from lanspread.testing import Link, VirtualLan
 from tests.peers.support import (
     SMALL_GAME,
     Events,
     Party,
+    connected,
     fetch,
     large_game,
     listed,
@@ -251,3 +253,29 @@ async def test_stopped_at_any_step_of_a_change(
 
 async def _change_until_it_ends(peer: Peer, path: Path) -> None:
     await peer.execute(SetGamesDir(path=str(path)))
+
+
+async def test_others_not_told_is_said(
+    autojump_clock: MockClock,
+    lan: VirtualLan,
+    party: Party,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The folder is changed, but the state disk is full: others see the old library for now."""
+    write_game(tmp_path / "other", "new", SMALL_GAME)
+    other = tmp_path / "other" / "games"
+    anna = await party.start(lan.add_host("a"), tmp_path / "a")
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    await until(lambda: connected(ben))
+
+    def full(self: State, epoch: bytes, rev: int, digest: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(State, "save_revision", full)
+        with pytest.raises(LanspreadError, match="others see the old library") as caught:
+            await change(anna, other)
+    assert caught.value.code is Code.IO_ERROR
+    assert anna.status().games_dir == str(other)
+    await until(lambda: offering(ben, "new") == (anna.peer_id,))

@@ -149,3 +149,25 @@ async def test_what_cannot_be_saved_is_not_said_until_it_can(autojump_clock: Moc
         await trio.sleep(limits.LIBRARY_RETRY_S + 1)
         assert disk.happened[1:] == ["saved 7", (("quake",), 7), 7]
         nursery.cancel_scope.cancel()
+
+
+async def test_what_changes_all_the_time_is_told_ever_more_seldom(
+    autojump_clock: MockClock,
+) -> None:
+    disk = Disk()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(disk.publisher.run)
+        for number in range(1_000):
+            disk.have(f"game-{number}")
+            disk.publisher.touch()
+            await trio.sleep(0.06)
+        # A minute of it: at first at once, then every three seconds.
+        assert disk.rev - 5 <= 60 / limits.LIBRARY_DEBOUNCE_MAX_S + 8
+        await trio.sleep(limits.LIBRARY_DEBOUNCE_MAX_S + limits.LIBRARY_QUIET_S)
+        assert set(disk.publisher.current.games) == {"game-999"}
+        before = disk.rev
+        disk.have("after a quiet time")
+        disk.publisher.touch()
+        await trio.sleep(limits.LIBRARY_DEBOUNCE_S + 0.01)
+        assert disk.rev == before + 1
+        nursery.cancel_scope.cancel()
