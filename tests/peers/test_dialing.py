@@ -253,14 +253,19 @@ async def test_the_directory_and_the_targets_are_bounded(
 
 
 async def test_made_up_peers_do_not_keep_real_ones_out(
-    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+    autojump_clock: MockClock,
+    lan: VirtualLan,
+    party: Party,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(limits, "MAX_CANDIDATES", 2 * limits.MAX_DIALS_AT_ONCE)
     anna = await party.start(lan.add_host("a"), tmp_path / "a", mdns=False)
     for number in range(2 * limits.MAX_CANDIDATES):
         anna.dialer.take_hint(bogus(number))
     assert len(anna.directory) == limits.MAX_CANDIDATES
     assert anna.dialer.targets == limits.MAX_CANDIDATES
-    await trio.sleep(600)
+    await trio.sleep(300)
     host = lan.add_host("b")
     ben = await party.start(host, tmp_path / "b", mdns=False)
     anna.dialer.take_hint(record_of(ben, host))
