@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import cbor2
@@ -378,16 +378,18 @@ class Node:
 @asynccontextmanager
 async def open_node(games: Iterable[Game] = (), host: str = "127.0.0.1") -> AsyncIterator[Node]:
     """A peer on a free port of loopback, until the block is left."""
-    async with trio.open_nursery() as nursery:
-        node = Node(games, nursery)
-        await node.socket.bind((host, 0))
-        nursery.start_soon(node.receive)
-        try:
-            yield node
-        finally:
-            with trio.CancelScope(deadline=trio.current_time() + 1, shield=True):
-                for link in set(node.routes.values()):
-                    link.close()
-                    await link.flush()
-            nursery.cancel_scope.cancel()
-            node.socket.close()
+    # The socket is closed when nobody reads from it any more.
+    with ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            node = Node(games, nursery)
+            stack.callback(node.socket.close)
+            await node.socket.bind((host, 0))
+            nursery.start_soon(node.receive)
+            try:
+                yield node
+            finally:
+                with trio.CancelScope(deadline=trio.current_time() + 1, shield=True):
+                    for link in set(node.routes.values()):
+                        link.close()
+                        await link.flush()
+                nursery.cancel_scope.cancel()

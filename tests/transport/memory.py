@@ -143,7 +143,13 @@ class LoopbackSocket:
         return address.host == "127.0.0.1"
 
     async def receive(self) -> list[tuple[bytes, Address]]:
-        data, source = await self._socket.recvfrom(65536)
+        try:
+            data, source = await self._socket.recvfrom(65536)
+        except OSError:
+            # Closed between the news that something is there and the reading of it.
+            if self._socket.fileno() == -1:
+                raise trio.ClosedResourceError from None
+            raise
         batch = [(data, Address(*source))]
         raw = self._socket._sock  # type: ignore[attr-defined]
         try:
