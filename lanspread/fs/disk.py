@@ -13,10 +13,10 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from lanspread.fs import sync_disk
+from lanspread.fs.closing import Closing
 from lanspread.seams import Entry, Folder, Glance, Kind
 
 Mode = Literal["read", "write", "create"]
@@ -103,7 +103,7 @@ def _kind_of(entry: os.DirEntry[str]) -> Kind:
     return Kind.LINK if entry.is_symlink() else Kind.OTHER
 
 
-class DiskFolder:
+class DiskFolder(Closing):
     """A folder held by its descriptor; `Folder`'s promises hold. Not to be closed while in use."""
 
     def __init__(self, descriptor: int, path: str) -> None:
@@ -206,17 +206,6 @@ class DiskFolder:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _open(self, rel: str, flags: int) -> int:
         if not rel:
             return os.open(".", flags, dir_fd=self._descriptor)
@@ -269,7 +258,7 @@ def adopt_file(descriptor: int, rel: str) -> DiskFile:
     return DiskFile(descriptor, rel.rpartition("/")[2])
 
 
-class DiskFile:
+class DiskFile(Closing):
     """An open regular file."""
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -310,17 +299,6 @@ class DiskFile:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _pread(self, size: int, offset: int) -> bytes:
         return os.pread(self._descriptor, size, offset)

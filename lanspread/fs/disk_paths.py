@@ -12,10 +12,10 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from lanspread.fs import sync_disk
+from lanspread.fs.closing import Closing
 from lanspread.fs.disk import DiskFile, Mode, entry_of, split_name
 from lanspread.seams import Entry, Folder, Glance, Kind
 
@@ -28,7 +28,7 @@ _MODE_FLAGS: Final[dict[Mode, int]] = {
 }
 
 
-class PathFolder:
+class PathFolder(Closing):
     """A folder held by its resolved path; `device` and `inode` are checked at every call."""
 
     def __init__(self, path: str) -> None:
@@ -132,17 +132,6 @@ class PathFolder:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _checked(self, rel: str) -> str:
         """The path of a name whose parents are all plain folders."""

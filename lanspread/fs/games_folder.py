@@ -65,11 +65,7 @@ class GamesFolder:
         except OSError:
             self._present = False
             return False
-        try:
-            here = found.entry()
-            same = (here.device, here.inode) == self._identity
-        except OSError:
-            same = False
+        same = self._is_it(found)
         with self._lock:
             if same and not self._present and not self._closed:
                 # The descriptor of a disk that was pulled out stays dead when it is back.
@@ -80,6 +76,21 @@ class GamesFolder:
             self._present = same
         found.close()
         return same
+
+    def is_at(self, path: str) -> bool:
+        """Whether another path leads to it; False where that cannot be seen."""
+        try:
+            with self._files.open_folder(path) as found:
+                return self._is_it(found)
+        except OSError:
+            return False
+
+    def _is_it(self, found: Folder) -> bool:
+        try:
+            here = found.entry()
+        except OSError:
+            return False
+        return (here.device, here.inode) == self._identity
 
     def listing(self) -> GamesListing | None:
         """The games in it, None if it is gone or cannot be read."""

@@ -155,12 +155,14 @@ class SqliteIndex:
 
     def _after(self, error: sqlite3.Error) -> None:
         """After an error: a damaged file is made again; a full or busy disk is only endured."""
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
-            error, sqlite3.OperationalError | sqlite3.IntegrityError | sqlite3.ProgrammingError
-        ):
+        if _is_of_the_disk(error):
+            self._endure(error)
+        else:
             self._connection.close()
             self._connection = self._rebuild(error)
-        elif not self._told_unwritable:
+
+    def _endure(self, error: sqlite3.Error) -> None:
+        if not self._told_unwritable:
             self._told_unwritable = True
             _log.warning(
                 "the index cannot be used now; games are hashed again later", why=str(error)
@@ -171,8 +173,7 @@ class SqliteIndex:
             return _open(self._path)
         except sqlite3.Error as error:
             if _is_of_the_disk(error):
-                self._told_unwritable = True
-                _log.warning("the index cannot be used; games are hashed again", why=str(error))
+                self._endure(error)
                 return _open(":memory:")
             return self._rebuild(error)
 

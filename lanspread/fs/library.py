@@ -122,6 +122,10 @@ class Library:
         """
         self._shelf.store_digests(game_id, digests)
 
+    def is_at(self, path: str) -> bool:
+        """Whether `path` leads to the folder that is in use, and not only has its name. Blocks."""
+        return self._shelf.folder.is_at(path)
+
     async def move_to(self, games_dir: str) -> None:
         """Change over to another games folder; when this returns its first scan is done.
 

@@ -68,19 +68,6 @@ def lock_folder(path: str) -> Lock:
     return Lock(descriptor)
 
 
-def is_whole_path(path: str) -> bool:
-    """Whether a path means the same from wherever one looks."""
-    return os.path.isabs(path) and "\0" not in path
-
-
-def same_folder(path: str, other: str) -> bool:
-    """Whether two paths lead to the same folder; False where that cannot be seen."""
-    try:
-        return os.path.samefile(path, other)
-    except OSError:
-        return False
-
-
 def _try_lock(descriptor: int) -> bool:
     try:
         if sys.platform == "win32":

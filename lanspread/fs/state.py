@@ -152,6 +152,11 @@ def open_state(
         raise
 
 
+def is_whole_path(path: str) -> bool:
+    """Whether a path can be one, and means the same from wherever one looks."""
+    return os.path.isabs(path) and "\0" not in path
+
+
 def _lock_games(games_dir: str) -> Lock:
     try:
         return lock_folder(games_dir)

@@ -36,15 +36,16 @@ class Presence:
 
     def hello_body(self) -> m.HelloBody:
         """What this peer says in a handshake now."""
-        library = self.published() if self.published().may_be_told else None
+        library = self.published()
+        known = library.may_be_told
         return m.HelloBody(
             peer_id=self.peer_id,
             instance=self.instance,
             proto_ver=limits.PROTOCOL_VERSION,
             listen_addrs=self._listen_addrs(),
-            library_epoch=library.epoch if library is not None else None,
-            library_rev=library.rev if library is not None else None,
-            library_digest=library.digest if library is not None else None,
+            library_epoch=library.epoch if known else None,
+            library_rev=library.rev if known else None,
+            library_digest=library.digest if known else None,
             features={"version": __version__},
             name=self.name,
         )

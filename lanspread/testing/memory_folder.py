@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
+from lanspread.fs.closing import Closing
 from lanspread.fs.disk import split_name
 from lanspread.seams import Entry, Glance, Kind
 from lanspread.testing.memory_nodes import FileNode, FolderNode, LinkNode, Node, failure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Mode = Literal["read", "write", "create"]
 
 
-class MemoryFolder:
+class MemoryFolder(Closing):
     """A folder held open; `Folder`'s promises hold."""
 
     def __init__(self, files: MemoryFileSystem, node: FolderNode, path: str) -> None:
@@ -148,17 +148,6 @@ class MemoryFolder:
     def close(self) -> None:
         self._closed = True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _held(self) -> FolderNode:
         if self._closed:
             raise failure(errno.EBADF, self._path)
@@ -220,7 +209,7 @@ def _check_replaceable(node: Node, there: Node, target: str) -> None:
         raise failure(errno.ENOTDIR, target)
 
 
-class MemoryFile:
+class MemoryFile(Closing):
     """An open regular file; `File`'s promises hold."""
 
     def __init__(
@@ -258,17 +247,6 @@ class MemoryFile:
 
     def close(self) -> None:
         self._closed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _open(self) -> FileNode:
         if self._closed:

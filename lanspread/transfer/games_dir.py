@@ -16,16 +16,20 @@ import attrs
 import trio
 
 from lanspread.errors import Code, LanspreadError, StartError
+from lanspread.fs.errors import FsError
 from lanspread.fs.library import Library
-from lanspread.fs.locks import is_whole_path, same_folder
 from lanspread.fs.paths import shown
 from lanspread.fs.settings_file import save_setting
-from lanspread.fs.state import State
+from lanspread.fs.state import State, is_whole_path
 from lanspread.seams import Threads
 from lanspread.transfer.access import GameAccess, GameBusy
 from lanspread.transfer.downloads import Downloads
 
 _REMEDY = "give a folder that exists, can be read and is not used by another lanspread"
+
+
+def _cut_off() -> LanspreadError:
+    return LanspreadError(Code.CANCELLED, "the peer ends before the games folder is changed")
 
 
 @attrs.define(eq=False)
@@ -34,7 +38,7 @@ class _Change:
 
     path: str
     done: trio.Event = attrs.field(factory=trio.Event)
-    error: LanspreadError | None = None
+    error: LanspreadError | None = attrs.field(factory=_cut_off)
 
 
 class GamesDir:
@@ -77,6 +81,7 @@ class GamesDir:
     async def _run(self, change: _Change) -> None:
         try:
             await self._change(change.path)
+            change.error = None
         except LanspreadError as error:
             change.error = error
         finally:
@@ -88,23 +93,11 @@ class GamesDir:
                 Code.NOT_FOUND, f"{shown(path)} is not an absolute path", "give the whole path"
             )
         with self._downloads.held_back():
-            same = await self._threads.run(same_folder, path, self._library.games_dir)
-            # What is at the path now may be another disk than the one that was there.
-            if same and self._library.is_present:
+            # The path of the old folder may be that of another disk by now.
+            if await self._threads.run(self._library.is_at, path):
                 return
             await self._take(path)
-            before = self._library.games_dir
-            try:
-                async with self._access.writing_all():
-                    await self._library.move_to(path)
-            except GameBusy:
-                raise LanspreadError(
-                    Code.BUSY, "a game is being changed", "try again in a moment"
-                ) from None
-            except (StartError, OSError) as error:
-                raise LanspreadError(Code.IO_ERROR, str(error), _REMEDY) from None
-            finally:
-                self._state.leave_games(newest=self._library.games_dir == before)
+            await self._move(path)
             told = await self._settle()
             await self._keep(path)
         if not told:
@@ -113,6 +106,22 @@ class GamesDir:
                 "the games folder is changed, but others see the old library for now",
                 "free space in the state folder, or make it writable",
             )
+
+    async def _move(self, path: str) -> None:
+        """Change over to a folder that is locked. Cancelled, the locks of both are held on: they
+        end with the peer, and so does the cancelled change."""
+        try:
+            async with self._access.writing_all():
+                await self._library.move_to(path)
+        except GameBusy:
+            self._state.leave_games(newest=True)
+            raise LanspreadError(
+                Code.BUSY, "a game is being changed", "try again in a moment"
+            ) from None
+        except (StartError, FsError, OSError) as error:
+            self._state.leave_games(newest=True)
+            raise LanspreadError(Code.IO_ERROR, str(error), _REMEDY) from None
+        self._state.leave_games(newest=False)
 
     async def _take(self, path: str) -> None:
         try:

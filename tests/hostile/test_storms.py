@@ -10,6 +10,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from trio.testing import MockClock
 
 from lanspread import limits
+from lanspread.sync import codec
 from tests.hostile.claims import delta, game_summary, summary
 from tests.hostile.support import Scene, address_of, closed, open_virtual_node
 from tests.peers.support import Events, forbid_dialing
@@ -46,6 +47,33 @@ async def test_a_storm_of_summaries_costs_few_fetches(
         await trio.sleep(1)
         await session.library()
         assert asked <= 2 + (trio.current_time() - began) / 0.1
+    await scene.still_well()
+
+
+async def test_what_is_dear_to_read_is_read_slowly(
+    autojump_clock: MockClock, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages that cost their sender nothing and us 50 ms each: a tenth of our time at most."""
+    cost_s, read_at = 0.05, list[float]()
+    real = codec.decode
+
+    def decode(payload: bytes) -> object:
+        if b"Costly" in payload:
+            autojump_clock.jump(cost_s)
+            read_at.append(trio.current_time())
+        return real(payload)
+
+    monkeypatch.setattr(codec, "decode", decode)
+    async with open_virtual_node(scene.machine()) as node:
+        session = await node.dial(address_of(scene.victim))
+        began = trio.current_time()
+        for _ in range(100):
+            session.control.send(message("Costly"))
+        await trio.sleep(90)
+        assert len(read_at) == 100
+        for number, at in enumerate(read_at, 1):
+            allowed = limits.READING_SAVED_S + limits.READING_SHARE * (at - began)
+            assert (number - 1) * cost_s <= allowed + cost_s
     await scene.still_well()
 
 

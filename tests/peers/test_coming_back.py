@@ -347,3 +347,29 @@ async def test_one_that_is_back_is_a_reason_to_try_the_others(
         await until(lambda: connected(anna) == {ben.peer_id}, within=2 * limits.DIAL_MET_MAX_S)
         await trio.sleep(5)
         assert set(tried) >= {bogus(number, DEAD[:1]).peer_id for number in range(5)}, round_
+
+
+async def test_who_comes_and_goes_has_the_others_tried_once_a_minute(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    hosts, (anna, _) = await two(lan, party, tmp_path)
+    anna.dialer.take_hint(bogus(1, DEAD[:1]))
+    await trio.sleep(2_000)
+    tried: list[str | None] = []
+    real = anna.sessions.dial
+
+    async def dial(address: Address, expected_peer_id: str | None) -> Session:
+        tried.append(expected_peer_id)
+        return await real(address, expected_peer_id)
+
+    anna.sessions.dial = dial  # type: ignore[method-assign]
+    began = trio.current_time()
+    for _ in range(20):
+        await party.leave(hosts[1])
+        # Long enough that it is dialed in vain.
+        await trio.sleep(8)
+        ben = await party.start(hosts[1], tmp_path / "b")
+        await until(lambda ben=ben: connected(anna) == {ben.peer_id})  # type: ignore[misc]
+    minutes = (trio.current_time() - began) / limits.DIAL_ROUND_S
+    own = (trio.current_time() - began) / limits.DIAL_BACKOFF_MAX_S
+    assert 2 <= tried.count(bogus(1, DEAD[:1]).peer_id) <= minutes + own + 1

@@ -140,18 +140,25 @@ async def test_the_same_folder_by_another_name_is_no_change(
     assert listed(anna, "old")
 
 
+@pytest.mark.parametrize("noticed", [True, False])
 async def test_another_folder_at_the_same_path_is_taken(
-    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path, noticed: bool
 ) -> None:
     """Another disk is mounted where the old one was: naming the path again means that one."""
     write_game(tmp_path / "a", "old", SMALL_GAME)
     anna = await party.start(lan.add_host("a"), tmp_path / "a")
     (tmp_path / "a" / "games").rename(tmp_path / "unmounted")
     write_game(tmp_path / "a", "new", SMALL_GAME)
-    await until(lambda: not listed(anna, "old"))
-    assert not listed(anna, "new")
+    if noticed:
+        await until(lambda: not listed(anna, "old"))
+        assert not listed(anna, "new")
     await change(anna, tmp_path / "a" / "games")
     assert listed(anna, "new")
+    assert not listed(anna, "old")
+    # The new one is ours alone now, and the old one is anybody's.
+    with pytest.raises(Locked):
+        lock_folder(str(tmp_path / "a" / "games"))
+    lock_folder(str(tmp_path / "unmounted")).release()
 
 
 async def test_the_locks_follow(
@@ -237,22 +244,33 @@ async def test_stopped_at_any_step_of_a_change(
     write_game(tmp_path / "a", "old", SMALL_GAME)
     write_game(tmp_path / "other", "new", SMALL_GAME)
     host = lan.add_host("a")
-    for steps in range(0, 60, 3):
+    seen: set[Code | None] = set()
+    for steps in range(2, 62, 3):
         anna = await party.start(host, tmp_path / "a")
+        answers: list[Code | None] = []
+        settings = tmp_path / "a" / "state" / "lanspread.toml"
+        settings.unlink(missing_ok=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_change_until_it_ends, anna, tmp_path / "other" / "games")
+            nursery.start_soon(_ask, anna, tmp_path / "other" / "games", answers)
             for _ in range(steps):
                 await trio.lowlevel.checkpoint()
             await party.leave(host)
-            nursery.cancel_scope.cancel()
+        # What was answered is true: cut off, or done and kept.
+        assert answers == [None if settings.exists() else Code.CANCELLED]
+        seen.update(answers)
         for folder in ("a", "other"):
             lock_folder(str(tmp_path / folder / "games")).release()
         assert read_game(tmp_path / "a", "old") == dict(SMALL_GAME)
         assert read_game(tmp_path / "other", "new") == dict(SMALL_GAME)
+    assert seen == {None, Code.CANCELLED}
 
 
-async def _change_until_it_ends(peer: Peer, path: Path) -> None:
-    await peer.execute(SetGamesDir(path=str(path)))
+async def _ask(peer: Peer, path: Path, answers: list[Code | None]) -> None:
+    try:
+        await peer.execute(SetGamesDir(path=str(path)))
+        answers.append(None)
+    except LanspreadError as error:
+        answers.append(error.code)
 
 
 async def test_others_not_told_is_said(
