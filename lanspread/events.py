@@ -78,6 +78,23 @@ class OperationEvent(PeerEvent):
 
 
 @attrs.frozen(kw_only=True)
+class OperationFailed(OperationEvent):
+    """Base of what ends an operation that could not be done."""
+
+    is_terminal: ClassVar[bool] = True
+    code: str
+    message: str
+    remedy: str
+
+
+@attrs.frozen(kw_only=True)
+class OperationCancelled(OperationEvent):
+    """Base of what ends an operation that somebody cancelled."""
+
+    is_terminal: ClassVar[bool] = True
+
+
+@attrs.frozen(kw_only=True)
 class DownloadBegin(OperationEvent):
     event_type: ClassVar[str] = "download.begin"
     version: str
@@ -120,18 +137,13 @@ class DownloadFinished(OperationEvent):
 
 
 @attrs.frozen(kw_only=True)
-class DownloadFailed(OperationEvent):
+class DownloadFailed(OperationFailed):
     event_type: ClassVar[str] = "download.failed"
-    is_terminal: ClassVar[bool] = True
-    code: str
-    message: str
-    remedy: str
 
 
 @attrs.frozen(kw_only=True)
-class DownloadCancelled(OperationEvent):
+class DownloadCancelled(OperationCancelled):
     event_type: ClassVar[str] = "download.cancelled"
-    is_terminal: ClassVar[bool] = True
 
 
 @attrs.frozen(kw_only=True)

@@ -40,6 +40,10 @@ from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
+from lanspread.operations.downloads import DownloadRules, Downloads
+from lanspread.operations.games_dir import GamesDir, open_games_dir
+from lanspread.operations.performing import Performer
+from lanspread.operations.registry import Operations
 from lanspread.seams import Seams
 from lanspread.sync.announcer import Announcer
 from lanspread.sync.dialer import Dialer, open_dialer
@@ -53,8 +57,6 @@ from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
-from lanspread.transfer.downloads import DownloadRules, Downloads, open_downloads
-from lanspread.transfer.games_dir import GamesDir, open_games_dir
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
@@ -110,6 +112,7 @@ class Peer:
             save=self._save_revision,
             publish=self.events.publish,
         )
+        self.operations = Operations(self._publisher.touch)
         self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
         self._presence = Presence(
             self.peer_id, instance, self.name, lambda: self._publisher.current
@@ -146,7 +149,7 @@ class Peer:
             games=count_games(
                 self.library.games, self.directory.connected(), self._catalog, self._fetched()
             ),
-            operations=tuple(operation.view() for operation in self.downloads.all()),
+            operations=tuple(operation.view() for operation in self.operations.all()),
             up_rate=self._up.measured(),
             down_rate=self._down.measured(),
             uptime_s=trio.current_time() - self._started_at,
@@ -189,7 +192,7 @@ class Peer:
                     )
                 return OperationStarted(self.downloads.start(command.id, command.variant))
             case CancelGame():
-                return OperationStarted(self.downloads.cancel(command.id))
+                return OperationStarted(self.operations.cancel(command.id))
             case ConnectPeer():
                 await self.dialer.connect(command.address)
                 return Done()
@@ -258,10 +261,10 @@ class Peer:
 
     def _fetched(self) -> list[GameSummary]:
         """What is being fetched, as it was offered."""
-        return [op.offered for op in self.downloads.all() if op.offered is not None]
+        return [op.offered for op in self.operations.all() if op.offered is not None]
 
     def _operation_of(self, game_id: str) -> OperationView | None:
-        operation = self.downloads.get(game_id)
+        operation = self.operations.get(game_id)
         return operation.view() if operation is not None else None
 
     def _summaries(self) -> list[GameSummary]:
@@ -272,7 +275,7 @@ class Peer:
         ]
 
     def _is_busy(self, game_id: str) -> bool:
-        return self.downloads.get(game_id) is not None or self._access.is_written(game_id)
+        return self.operations.get(game_id) is not None or self._access.is_written(game_id)
 
     async def _save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
         await self._seams.threads.run(self._state.save_revision, epoch, rev, digest)
@@ -307,12 +310,12 @@ class Peer:
                 view=self._view,
             )
         )
-        await self._open_downloads(stack)
+        await self._open_operations(stack)
         self._games_dir = await stack.enter_async_context(
             open_games_dir(
                 self._state,
                 self.library,
-                self.downloads,
+                self.operations,
                 self._access,
                 self._seams.threads,
                 settle=self._publisher.refresh,
@@ -389,7 +392,7 @@ class Peer:
             block_bytes=self._config.block_bytes,
         )
 
-    async def _open_downloads(self, stack: AsyncExitStack) -> None:
+    async def _open_operations(self, stack: AsyncExitStack) -> None:
         context = DownloadContext(
             sessions=self.sessions,
             threads=self._seams.threads,
@@ -400,14 +403,16 @@ class Peer:
             entropy=self._seams.entropy,
         )
         rules = DownloadRules(
-            expected_version=self._catalog.expected_version,
-            allows=self._catalog.allows,
+            expected_version=self._catalog.expected_version, allows=self._catalog.allows
+        )
+        performer = Performer(
+            operations=self.operations,
+            library=self.library,
+            publish=self.events.publish,
             settle=self._publisher.refresh,
-            operations_changed=self._publisher.touch,
+            nursery=await stack.enter_async_context(_cancelled_nursery()),
         )
-        self.downloads = await stack.enter_async_context(
-            open_downloads(context, self.library, self._access, rules)
-        )
+        self.downloads = Downloads(context, performer, self.library, self._access, rules)
 
     async def _open_discovery(self, stack: AsyncExitStack) -> None:
         if self._seams.discovery is None or not self._config.mdns:

@@ -12,7 +12,7 @@ from lanspread.api.encoding import OPTIONAL_GAME_FIELDS
 from lanspread.api.rpc import METHODS, SUBSCRIBE, Since, Subscribe
 from lanspread.commands import Done, OperationStarted
 from lanspread.errors import Code
-from lanspread.events import OperationEvent, PeerEvent
+from lanspread.events import PeerEvent
 from lanspread.model import FileEntry
 from lanspread.views import GameView, OperationView, PeerView, StatusView, VariantView
 
@@ -39,7 +39,7 @@ _RESULTS: dict[str, dict[str, Any]] = {
 def event_types(base: type[PeerEvent] = PeerEvent) -> Iterator[type[PeerEvent]]:
     """Every event that has a name of its own."""
     for kind in base.__subclasses__():
-        if kind is not OperationEvent:
+        if "event_type" in vars(kind):
             yield kind
         yield from event_types(kind)
 

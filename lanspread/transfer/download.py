@@ -22,8 +22,8 @@ from lanspread.events import (
     PeerEvent,
     SourceDropped,
 )
+from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.manifest import block_digest
-from lanspread.fs.transaction import DownloadTransaction
 from lanspread.seams import Entropy, Threads
 from lanspread.sync.bell import Bell
 from lanspread.sync.session import Session

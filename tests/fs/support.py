@@ -16,10 +16,10 @@ import trio.testing
 from lanspread.fs.catalog import Catalog
 from lanspread.fs.digests import hash_files
 from lanspread.fs.disk import DiskFileSystem
+from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.manifest import block_digest, manifest_of
 from lanspread.fs.paths import VERSION_INI
-from lanspread.fs.transaction import DownloadTransaction
 from lanspread.model import FileEntry, Manifest, blocks_of
 from lanspread.seams import Entry, File, FileStamp, FileSystem, Folder, Glance, Index
 from lanspread.testing import MemoryIndex

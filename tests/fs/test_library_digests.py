@@ -11,11 +11,11 @@ from trio.testing import MockClock
 
 from lanspread import limits
 from lanspread.fs import digests as digests_module
+from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.errors import Changed, FsError, NotHere
 from lanspread.fs.library import Library
 from lanspread.fs.manifest import content_hash
 from lanspread.fs.reading import ExtentReader
-from lanspread.fs.transaction import DownloadTransaction
 from lanspread.model import blocks_of
 from lanspread.seams import FileStamp, Folder
 from tests.fs.support import (

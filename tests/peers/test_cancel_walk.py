@@ -109,7 +109,7 @@ async def run_once(folder: Path, step: int, victim: str) -> Run:
 
 
 def _cancel(peer: Peer) -> None:
-    for operation in peer.downloads.all():
+    for operation in peer.operations.all():
         operation.cancel()
 
 

@@ -190,10 +190,10 @@ async def test_busy_while_something_is_fetched_and_served_games_are_let_go(
     # The one who serves is not kept from it; the downloader waits for another source.
     await change(anna, other)
     await until(lambda: not offering(ben, "large"))
-    assert ben.downloads.get("large") is not None
+    assert ben.operations.get("large") is not None
     await change(anna, tmp_path / "a" / "games")
     with trio.fail_after(120):
-        while ben.downloads.get("large") is not None:
+        while ben.operations.get("large") is not None:
             await trio.sleep(1)
     assert read_game(tmp_path / "b", "large") == files
 

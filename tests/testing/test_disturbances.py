@@ -138,7 +138,7 @@ async def test_a_crash_in_a_download_leaves_what_was_written_by_then(
         assert ben.read_game("Large") == before
         await ben.start()
         await until(lambda: ben.offers("Large"))
-        if not ben.peer.downloads.all():
+        if not ben.peer.operations.all():
             assert (await ben.fetch("Large")).type == "download.finished"
         await until(lambda: ben.read_game("Large") == anna.read_game("Large"))
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import attrs
 
+from lanspread.fs.download.records import DownloadRecord, Plan, read_plan, read_record
 from lanspread.fs.errors import FolderNotEmpty, InTheWay
 from lanspread.fs.paths import VERSION_INI, fold_path, is_root_archive
-from lanspread.fs.records import DownloadRecord, Plan, read_plan, read_record
 from lanspread.model import Manifest
 from lanspread.seams import Entry, Folder, Kind
 

@@ -33,6 +33,17 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from lanspread import limits
+from lanspread.fs.download.records import (
+    PLAN,
+    RECORD,
+    DownloadRecord,
+    Plan,
+    RecordedFile,
+    encode_plan,
+    encode_record,
+    replace_file,
+)
+from lanspread.fs.download.survey import Survey, survey
 from lanspread.fs.errors import FileChanged, NoSpace, UnsafePath, WrongVersion
 from lanspread.fs.local_game import Digests
 from lanspread.fs.manifest import (
@@ -47,17 +58,6 @@ from lanspread.fs.paths import (
     VERSION_INI_DISCARDED,
     VERSION_INI_TMP,
 )
-from lanspread.fs.records import (
-    PLAN,
-    RECORD,
-    DownloadRecord,
-    Plan,
-    RecordedFile,
-    encode_plan,
-    encode_record,
-    replace_file,
-)
-from lanspread.fs.survey import Survey, survey
 from lanspread.model import Manifest, block_count
 from lanspread.seams import Entry, File, FileStamp, Folder, Kind
 

@@ -21,9 +21,9 @@ from lanspread.fs.library import Library
 from lanspread.fs.paths import shown
 from lanspread.fs.settings_file import save_setting
 from lanspread.fs.state import State, is_whole_path
+from lanspread.operations.registry import Operations
 from lanspread.seams import Threads
 from lanspread.transfer.access import GameAccess, GameBusy
-from lanspread.transfer.downloads import Downloads
 
 _REMEDY = "give a folder that exists, can be read and is not used by another lanspread"
 
@@ -48,7 +48,7 @@ class GamesDir:
         self,
         state: State,
         library: Library,
-        downloads: Downloads,
+        operations: Operations,
         access: GameAccess,
         threads: Threads,
         nursery: trio.Nursery,
@@ -58,7 +58,7 @@ class GamesDir:
     ) -> None:
         self._state = state
         self._library = library
-        self._downloads = downloads
+        self._operations = operations
         self._access = access
         self._threads = threads
         self._nursery = nursery
@@ -92,7 +92,7 @@ class GamesDir:
             raise LanspreadError(
                 Code.NOT_FOUND, f"{shown(path)} is not an absolute path", "give the whole path"
             )
-        with self._downloads.held_back():
+        with self._operations.held_back():
             # The path of the old folder may be that of another disk by now.
             if await self._threads.run(self._library.is_at, path):
                 return
@@ -145,7 +145,7 @@ class GamesDir:
 async def open_games_dir(
     state: State,
     library: Library,
-    downloads: Downloads,
+    operations: Operations,
     access: GameAccess,
     threads: Threads,
     *,
@@ -157,7 +157,7 @@ async def open_games_dir(
         yield GamesDir(
             state,
             library,
-            downloads,
+            operations,
             access,
             threads,
             nursery,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lanspread.fs.transaction import DownloadTransaction
+from lanspread.fs.download.transaction import DownloadTransaction
 from tests.fs.support import (
     BLOCK,
     NEW,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lanspread.fs.records import (
+from lanspread.fs.download.records import (
     DownloadRecord,
     Plan,
     RecordedFile,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lanspread.fs.disk_paths import PathFolder
+from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.errors import (
     FileChanged,
     FolderNotEmpty,
@@ -17,7 +18,6 @@ from lanspread.fs.errors import (
     WrongVersion,
 )
 from lanspread.fs.paths import VERSION_INI
-from lanspread.fs.transaction import DownloadTransaction
 from lanspread.model import FileEntry, Manifest
 from tests.fs.support import (
     BLOCK,

@@ -1,0 +1,1 @@
+"""Fetching a game into its folder: the transaction, what it finds there, what it leaves."""
