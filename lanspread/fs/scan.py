@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from lanspread import limits
 from lanspread.fs import paths
+from lanspread.fs.installed import installed_version
 from lanspread.fs.manifest import (
     VERSION_BYTES,
     check_manifest,
@@ -65,13 +66,17 @@ class ScannedGame:
     """What one walk of a game saw.
 
     `stamps` and `manifest.files` are the same files in the same order. `problem` says why the game
-    cannot be shared; manifest and stamps are then of those files that could be.
+    cannot be shared; manifest and stamps are then of those files that could be. `unfinished` says
+    that our own folder is there and no sentinel: there may be a download to go on with.
+    `installed_version` is what the install record names, None if that is not known.
     """
 
     id: str
     version: str
     downloaded: bool
     installed: bool
+    installed_version: str | None
+    unfinished: bool
     manifest: Manifest
     stamps: tuple[FileStamp, ...]
     fingerprint: Fingerprint
@@ -208,6 +213,8 @@ class _Walk:
         self._version = ""
         self._downloaded = False
         self._installed = False
+        self._installed_version: str | None = None
+        self._has_own_folder = False
         self._fingerprint: Fingerprint = b""
         self._problem: str | None = None
         self._left_out: list[str] = []
@@ -245,12 +252,16 @@ class _Walk:
             self.problem_at("", f"holds more than {limits.MAX_FILES_PER_GAME} files")
         if self._downloaded:
             self._read_version(folder)
+        if self._installed:
+            self._installed_version = installed_version(folder)
 
     def _is_left_out(self, rel: str, entry: Entry) -> bool:
         if not rel and entry.name == paths.LOCAL and entry.kind is Kind.FOLDER:
             self._installed = True
             return True
         if not rel and paths.is_own(entry.name):
+            if entry.name == paths.OWN_FOLDER and entry.kind is Kind.FOLDER:
+                self._has_own_folder = True
             return True
         if entry.kind is Kind.FILE:
             return paths.is_litter(entry.name)
@@ -291,6 +302,8 @@ class _Walk:
             version=self._version,
             downloaded=self._downloaded,
             installed=self._installed,
+            installed_version=self._installed_version,
+            unfinished=self._has_own_folder and not self._downloaded,
             manifest=manifest,
             stamps=tuple(stamp for _, stamp in self._files),
             fingerprint=self._fingerprint,
