@@ -51,6 +51,58 @@ class CancelGame(PeerCommand):
 
 
 @attrs.frozen(kw_only=True)
+class PauseGame(PeerCommand):
+    """Pause a download. It stays paused, across restarts too, until it is resumed."""
+
+    method: ClassVar[str] = "game.pause"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class ResumeGame(PeerCommand):
+    """Go on with a download that was paused."""
+
+    method: ClassVar[str] = "game.resume"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class InstallGame(PeerCommand):
+    """Unpack a downloaded game into its `local/`; done at once if it is there."""
+
+    method: ClassVar[str] = "game.install"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class UpdateGame(PeerCommand):
+    """Fetch the newest version if it is missing, then update `local/` if it is there."""
+
+    method: ClassVar[str] = "game.update"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class UninstallGame(PeerCommand):
+    """Remove `local/` whole, saves included."""
+
+    method: ClassVar[str] = "game.uninstall"
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class RemoveGame(PeerCommand):
+    """Remove the downloaded files, never `local/`.
+
+    `force`: also while others fetch them, and where no download of ours explains them.
+    """
+
+    method: ClassVar[str] = "game.remove"
+    id: str
+    force: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class ListPeers(PeerCommand):
     method: ClassVar[str] = "peers.list"
 
@@ -93,7 +145,13 @@ COMMANDS: tuple[type[PeerCommand], ...] = (
     ListGames,
     GetGame,
     DownloadGame,
+    PauseGame,
+    ResumeGame,
     CancelGame,
+    InstallGame,
+    UpdateGame,
+    UninstallGame,
+    RemoveGame,
     ListPeers,
     ConnectPeer,
     SetGamesDir,

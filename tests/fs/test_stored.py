@@ -63,6 +63,7 @@ def test_comes_back_as_it_was(
         manifest=manifest,
         stamps=ordered,
         fingerprint=b"f" * 32,
+        leftovers=False,
         problem=texts[2],
         warnings=tuple(warnings),
     )
@@ -111,6 +112,7 @@ def test_what_was_cut_is_nothing(end: int) -> None:
         manifest=manifest,
         stamps=(FileStamp("a", 5, 1, 2),),
         fingerprint=b"f" * 32,
+        leftovers=False,
         problem=None,
         warnings=(),
     )
