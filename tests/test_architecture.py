@@ -81,6 +81,7 @@ ONLY_IN: dict[str, set[str]] = {
 # file -> why it may do the system's file work, which elsewhere goes through `seams.Folder`
 FILE_WORK: dict[str, str] = {
     "fs/disk.py": "the file system seam",
+    "fs/disk_copy.py": "the file system seam",
     "fs/disk_paths.py": "the file system seam",
     "fs/sync_disk.py": "the file system seam",
     "fs/index.py": "the index seam",

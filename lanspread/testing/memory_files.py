@@ -120,6 +120,11 @@ class MemoryFileSystem:
                 pending += [(prefix + name, child) for name, child in node.children.items()]
         return dict(sorted(found.items()))
 
+    def is_executable(self, path: str) -> bool:
+        """Whether a file was made a program. Raises `OSError`."""
+        node = self.find(path)
+        return isinstance(node, FileNode) and node.executable
+
     def write_tree(
         self, path: str, files: Mapping[str, bytes], *, mtime_ns: int | None = None
     ) -> None:
@@ -130,14 +135,11 @@ class MemoryFileSystem:
 
     def snapshot(self) -> Snapshot:
         """What is there now, to be given to `restore`."""
-        root = copy_tree(self._root)
-        assert isinstance(root, FolderNode)
-        return Snapshot(root)
+        return Snapshot(copy_tree(self._root))
 
     def restore(self, snapshot: Snapshot) -> None:
         """As it was then. What is open belongs to the tree of before and changes nothing here."""
         root = copy_tree(snapshot._root)
-        assert isinstance(root, FolderNode)
         release(self._root, self.space)
         self._root = root
         self.space.used = content_bytes(root)

@@ -116,6 +116,18 @@ class MemoryFolder(Closing):
         old.mtime_ns = self._files.now_ns()
         self._files.add(new, new_name, node)
 
+    def link_or_copy(self, source: str, target: str) -> None:
+        old, old_name = self._parent(source)
+        new, new_name = self._parent(target)
+        node = _child(old, old_name)
+        if isinstance(node, FolderNode):
+            raise failure(errno.EISDIR, source)
+        if new_name in new.children:
+            raise failure(errno.EEXIST, target)
+        self._writable(new, target)
+        self._files.add(new, new_name, node)
+        node.names += 1
+
     def remove_file(self, rel: str) -> None:
         parent, name = self._parent(rel)
         if isinstance(_child(parent, name), FolderNode):
@@ -140,6 +152,10 @@ class MemoryFolder(Closing):
                 file.sync()
         for rel in folders:
             self.sync_folder(rel)
+
+    def system_path(self, rel: str) -> None:
+        if self.entry(rel).kind is not Kind.FILE:
+            raise failure(errno.EINVAL, rel)
 
     def free_bytes(self) -> int:
         self._held()
@@ -241,6 +257,12 @@ class MemoryFile(Closing):
 
     def sync(self) -> None:
         self._open()
+
+    def set_attributes(self, *, mtime_ns: int | None, executable: bool) -> None:
+        node = self._open()
+        node.executable = executable
+        if mtime_ns is not None:
+            node.mtime_ns = mtime_ns
 
     def entry(self) -> Entry:
         return self._open().entry(self._name, self._files.device)

@@ -37,11 +37,15 @@ class Space:
 
 @attrs.define(eq=False)
 class Node:
-    """A thing in the tree. `linked`: it has a name, or its folder has one."""
+    """A thing in the tree. `names`: how many it has; what is in a folder without one has none."""
 
     inode: int
     mtime_ns: int
-    linked: bool = True
+    names: int = 1
+
+    @property
+    def linked(self) -> bool:
+        return self.names > 0
 
     @property
     def kind(self) -> Kind:
@@ -63,6 +67,7 @@ class FileNode(Node):
     """A regular file. Its bytes stay usable while somebody has it open, name or not."""
 
     content: bytearray = attrs.field(factory=bytearray)
+    executable: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -120,8 +125,10 @@ class LinkNode(Node):
 
 
 def release(node: Node, space: Space) -> None:
-    """The node has lost its name, and everything in it with it."""
-    node.linked = False
+    """The node has lost a name; with the last one everything in it goes, too."""
+    node.names -= 1
+    if node.linked:
+        return
     if isinstance(node, FileNode):
         space.used -= len(node.content)
     elif isinstance(node, FolderNode):
@@ -129,18 +136,36 @@ def release(node: Node, space: Space) -> None:
             release(child, space)
 
 
-def copy_tree(node: Node) -> Node:
-    """The same tree in nodes of its own; inodes and times are kept."""
-    if isinstance(node, FileNode):
-        return attrs.evolve(node, content=bytearray(node.content))
-    if isinstance(node, FolderNode):
-        children = {name: copy_tree(child) for name, child in node.children.items()}
-        return attrs.evolve(node, children=children)
-    return attrs.evolve(node)
+def copy_tree(root: FolderNode) -> FolderNode:
+    """The same tree in nodes of its own; inodes, times and second names are kept."""
+    copies: dict[int, Node] = {}
+
+    def copy_folder(folder: FolderNode) -> FolderNode:
+        children = {name: copy_node(child) for name, child in folder.children.items()}
+        return attrs.evolve(folder, children=children)
+
+    def copy_node(node: Node) -> Node:
+        if node.inode not in copies:
+            match node:
+                case FolderNode():
+                    copies[node.inode] = copy_folder(node)
+                case FileNode():
+                    copies[node.inode] = attrs.evolve(node, content=bytearray(node.content))
+                case _:
+                    copies[node.inode] = attrs.evolve(node)
+        return copies[node.inode]
+
+    return copy_folder(root)
 
 
-def content_bytes(node: Node) -> int:
-    """Bytes of content in a tree."""
-    if isinstance(node, FolderNode):
-        return sum(map(content_bytes, node.children.values()))
-    return node.size if isinstance(node, FileNode) else 0
+def content_bytes(root: FolderNode) -> int:
+    """Bytes of content in a tree; a file with two names counts once."""
+    sizes: dict[int, int] = {}
+    pending: list[Node] = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, FolderNode):
+            pending += node.children.values()
+        elif isinstance(node, FileNode):
+            sizes[node.inode] = node.size
+    return sum(sizes.values())
