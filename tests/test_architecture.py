@@ -48,6 +48,7 @@ ONLY_IN: dict[str, set[str]] = {
         "fs/index.py",
         "fs/transaction.py",
         "fs/watch.py",
+        "testing/faults.py",
         "transport/mdns_responder.py",
     },
     "multiprocessing": set(),

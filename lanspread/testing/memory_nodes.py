@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -138,34 +139,39 @@ def release(node: Node, space: Space) -> None:
 
 def copy_tree(root: FolderNode) -> FolderNode:
     """The same tree in nodes of its own; inodes, times and second names are kept."""
-    copies: dict[int, Node] = {}
+    copies: dict[Node, Node] = {}
 
     def copy_folder(folder: FolderNode) -> FolderNode:
         children = {name: copy_node(child) for name, child in folder.children.items()}
         return attrs.evolve(folder, children=children)
 
     def copy_node(node: Node) -> Node:
-        if node.inode not in copies:
+        if node not in copies:
             match node:
                 case FolderNode():
-                    copies[node.inode] = copy_folder(node)
+                    copies[node] = copy_folder(node)
                 case FileNode():
-                    copies[node.inode] = attrs.evolve(node, content=bytearray(node.content))
+                    copies[node] = attrs.evolve(node, content=bytearray(node.content))
                 case _:
-                    copies[node.inode] = attrs.evolve(node)
-        return copies[node.inode]
+                    copies[node] = attrs.evolve(node)
+        return copies[node]
 
     return copy_folder(root)
 
 
+def walk(root: FolderNode) -> Iterator[tuple[str, Node]]:
+    """(path below `root`, node) of everything in a tree, by path; a file comes with each name."""
+    pending: list[tuple[str, Node]] = [("", root)]
+    while pending:
+        rel, node = pending.pop()
+        if rel:
+            yield rel, node
+        if isinstance(node, FolderNode):
+            prefix = f"{rel}/" if rel else ""
+            below = sorted(node.children.items(), reverse=True)
+            pending += [(prefix + name, child) for name, child in below]
+
+
 def content_bytes(root: FolderNode) -> int:
     """Bytes of content in a tree; a file with two names counts once."""
-    sizes: dict[int, int] = {}
-    pending: list[Node] = [root]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, FolderNode):
-            pending += node.children.values()
-        elif isinstance(node, FileNode):
-            sizes[node.inode] = node.size
-    return sum(sizes.values())
+    return sum(node.size for node in {node for _, node in walk(root) if isinstance(node, FileNode)})
