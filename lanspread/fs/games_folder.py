@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from lanspread.fs.errors import InTheWay, NotHere
-from lanspread.fs.install import Recovery, recover
+from lanspread.fs.install.recovery import Recovery, recover
 from lanspread.fs.paths import check_game_id, shown
 from lanspread.fs.progress import Watch
 from lanspread.fs.scan import (

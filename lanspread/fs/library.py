@@ -233,9 +233,9 @@ async def open_library(
 
     The first scan is done when the block is entered: `games` is complete, `on_change` reports what
     changes afterwards. `on_repaired` and `on_blocked` tell what became of games that an interrupted
-    operation left, at the first scan too. `index` stays the caller's. While `busy` (this peer serves or downloads),
-    hashing that nobody waits for takes about a tenth of one thread's time. Raises `StartError` if
-    the folder cannot be opened or read.
+    operation left, at the first scan too. `index` stays the caller's. While `busy` (this peer
+    serves or downloads), hashing that nobody waits for takes about a tenth of one thread's time.
+    Raises `StartError` if the folder cannot be opened or read.
     """
     parts = Parts(
         files=files,

@@ -16,7 +16,7 @@ import trio
 
 from lanspread.fs.errors import NotHere
 from lanspread.fs.games_folder import GamesFolder
-from lanspread.fs.install import Recovery
+from lanspread.fs.install.recovery import Recovery
 from lanspread.fs.paths import shown
 from lanspread.fs.scan import ScannedGame, ScanWarning
 from lanspread.fs.stoppable import run_stoppable

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from lanspread import limits
 from lanspread.fs import paths
-from lanspread.fs.install import names as install
+from lanspread.fs.install.recovery import LOOKED_FOR
 from lanspread.fs.installed import installed_version
 from lanspread.fs.manifest import (
     VERSION_BYTES,
@@ -37,9 +37,6 @@ _NAMED: Final = 3
 
 # A hash of what a cheap look at a game sees.
 Fingerprint = bytes
-
-# Names at a game's root that are there only while an operation is under way, or was interrupted.
-_LEFTOVERS: Final = frozenset(install.SCRATCH_NAMES)
 
 
 class Look(NamedTuple):
@@ -208,7 +205,7 @@ def _look(root: Entry, glances: Sequence[Glance]) -> Look:
         if not paths.is_own(glance[0])
     ]
     fingerprint = blake3(msgspec.msgpack.encode((root.mtime_ns, root.inode, rows))).digest()
-    return Look(fingerprint, not _LEFTOVERS.isdisjoint(map(_name_of, glances)))
+    return Look(fingerprint, not LOOKED_FOR.isdisjoint(map(_name_of, glances)))
 
 
 def _glance(entry: Entry) -> Glance:

@@ -25,8 +25,8 @@ from lanspread.fs.games_folder import GamesFolder
 from lanspread.fs.local_game import Digests, LocalGame, local_game, missing_digests, with_digests
 from lanspread.fs.lookout import Lookout
 from lanspread.fs.paths import VERSION_INI, shown
-from lanspread.fs.saver import Saver
 from lanspread.fs.repairs import OnRecovery, Repairs
+from lanspread.fs.saver import Saver
 from lanspread.fs.scan import Fingerprint, Look, ScannedGame, ScanWarning
 from lanspread.fs.slots import Slot
 from lanspread.fs.stored import StoredGame, decode_game, encode_game

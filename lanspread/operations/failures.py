@@ -19,8 +19,8 @@ from lanspread.fs.errors import (
     NotHere,
     NothingToInstall,
     NotInstalled,
-    UnsafePath,
     Unrepaired,
+    UnsafePath,
 )
 from lanspread.transfer.access import GameBusy
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import attrs
 import trio
 
 from lanspread import events, limits
 from lanspread.errors import Code, LanspreadError
-from lanspread.events import ChangeBegin, ChangeProgress, OperationEvent, PeerEvent
+from lanspread.events import ChangeBegin, ChangeProgress, OperationEvent
 from lanspread.fs.archives import open_archive
-from lanspread.fs.install import Installed, install, remove, uninstall, update
-from lanspread.fs.library import Library
+from lanspread.fs.install.install import install
+from lanspread.fs.install.remove import remove
+from lanspread.fs.install.staging import Installed
+from lanspread.fs.install.uninstall import uninstall
+from lanspread.fs.install.update import update
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.paths import is_root_archive, shown
 from lanspread.fs.progress import Watch
@@ -48,18 +50,6 @@ _PROGRESS: dict[OperationKind, type[ChangeProgress]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class LocalContext:
-    """What these operations use of the rest."""
-
-    performer: Performer
-    library: Library
-    access: GameAccess
-    threads: Threads
-    entropy: Entropy
-    publish: Callable[[PeerEvent], None]
-
-
 class LocalOperations:
     """The operations on games that are on this disk.
 
@@ -68,10 +58,20 @@ class LocalOperations:
     `not_available`, `in_use`.
     """
 
-    def __init__(self, context: LocalContext, downloads: Downloads) -> None:
-        self._context = context
-        self._performer = context.performer
-        self._library = context.library
+    def __init__(
+        self,
+        performer: Performer,
+        access: GameAccess,
+        threads: Threads,
+        entropy: Entropy,
+        downloads: Downloads,
+    ) -> None:
+        self._performer = performer
+        self._library = performer.library
+        self._publish = performer.publish
+        self._access = access
+        self._threads = threads
+        self._entropy = entropy
         self._downloads = downloads
 
     # -- what can be asked for ---------------------------------------------------------------------
@@ -130,7 +130,7 @@ class LocalOperations:
         local = self._here(game_id)
         if not (local.downloaded or local.unfinished or (force and local.stamps)):
             raise _not_downloaded(local.id)
-        if not force and self._context.access.readers(local.id):
+        if not force and self._access.readers(local.id):
             raise LanspreadError(
                 Code.IN_USE,
                 f"{shown(local.id)} is being fetched by others",
@@ -142,7 +142,7 @@ class LocalOperations:
 
         return self._start(local.id, OperationKind.REMOVE, work)
 
-    def install_downloaded(self, operation: Operation, end: OperationEvent) -> None:
+    def install_downloaded(self, operation: Operation) -> None:
         """Install, or update, a game whose download has just succeeded: for those who want that
         without being asked. Does nothing where there is nothing to install."""
         if operation.kind is not OperationKind.DOWNLOAD:
@@ -232,16 +232,16 @@ class LocalOperations:
     def _start(
         self, game_id: str, kind: OperationKind, work: Work, offered: GameSummary | None = None
     ) -> str:
-        operation = Operation(new_operation_id(self._context.entropy), game_id, kind, offered)
+        operation = Operation(new_operation_id(self._entropy), game_id, kind, offered)
         return self._performer.start(operation, work)
 
     async def _begin(self, operation: Operation) -> LocalGame:
         """Say that the change begins; returns the game as it is then."""
         local = self._here(operation.game_id)
         # In a thread: the index may have to be asked for very many files.
-        total = await self._context.threads.run(_about, local, operation.kind)
+        total = await self._threads.run(_about, local, operation.kind)
         operation.done_bytes, operation.total_bytes = 0, total
-        self._context.publish(
+        self._publish(
             _BEGIN[operation.kind](
                 operation_id=operation.id,
                 id=operation.game_id,
@@ -259,7 +259,7 @@ class LocalOperations:
         `last`: the game's folder goes too if `call` left it empty. Cancelled, `call` stops at its
         next step, and is waited for.
         """
-        threads, library, game_id = self._context.threads, self._library, operation.game_id
+        library, game_id = self._library, operation.game_id
         watch = StoppableWatch()
 
         def work(watch: Watch) -> T:
@@ -270,9 +270,9 @@ class LocalOperations:
             return result
 
         with library.hold(game_id):
-            async with self._context.access.writing(game_id), trio.open_nursery() as nursery:
+            async with self._access.writing(game_id), trio.open_nursery() as nursery:
                 nursery.start_soon(self._report, operation, watch)
-                result = await run_stoppable(threads, work, watch)
+                result = await run_stoppable(self._threads, work, watch)
                 nursery.cancel_scope.cancel()
         operation.done_bytes = operation.total_bytes
         return result
@@ -288,7 +288,7 @@ class LocalOperations:
             done = min(watch.done_bytes, total)
             operation.done_bytes, operation.total_bytes = done, total
             rate = meter.add(trio.current_time(), done)
-            self._context.publish(
+            self._publish(
                 _PROGRESS[operation.kind](
                     operation_id=operation.id,
                     id=operation.game_id,

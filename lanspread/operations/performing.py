@@ -47,7 +47,7 @@ _CANCELLED: dict[OperationKind, type[OperationCancelled]] = {
 }
 
 
-def _nothing_follows(operation: Operation, end: OperationEvent) -> None:
+def _nothing_follows(operation: Operation) -> None:
     pass
 
 
@@ -56,7 +56,7 @@ class Performer:
     """Performs operations in `nursery`.
 
     `settle` is awaited before a terminal event, so that the state which the event announces can be
-    seen. `followed` is called after an operation that succeeded has ended.
+    seen. `succeeded` is called when an operation that succeeded has ended, after its event.
     """
 
     operations: Operations
@@ -64,7 +64,7 @@ class Performer:
     publish: Callable[[PeerEvent], None]
     settle: Callable[[], Awaitable[object]]
     nursery: trio.Nursery
-    followed: Callable[[Operation, OperationEvent], None] = _nothing_follows
+    succeeded: Callable[[Operation], None] = _nothing_follows
 
     def start(self, operation: Operation, work: Work) -> str:
         """Begin an operation that `Operations.joined` allows; returns its id.
@@ -112,8 +112,8 @@ class Performer:
                 if operation.scope.cancelled_caught:
                     kind = _CANCELLED[operation.kind]
                     end = kind(operation_id=operation.id, id=operation.game_id)
-            # However it ended: what is left of it is put right, and what is on the disk now is seen,
-            # before the end is told.
+            # However it ended: what is left of it is put right, and what is on the disk now is
+            # seen, before the end is told.
             with contextlib.suppress(NotHere):
                 await self.library.rescan(operation.game_id)
         finally:
@@ -123,7 +123,7 @@ class Performer:
         if end is not None:
             self.publish(end)
             if succeeded:
-                self.followed(operation, end)
+                self.succeeded(operation)
 
     def _failed(self, operation: Operation, errors: list[BaseException]) -> OperationEvent:
         for other in errors[1:]:

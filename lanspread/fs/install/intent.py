@@ -13,8 +13,8 @@ from typing import Annotated, Final, Literal
 import attrs
 import msgspec
 
+from lanspread.fs.download.records import replace_file
 from lanspread.fs.install.names import INTENT
-from lanspread.fs.records import replace_file
 from lanspread.seams import Folder, Kind
 
 _MAX_BYTES: Final = 4096

@@ -14,10 +14,10 @@ import attrs
 import msgspec
 
 from lanspread import limits
+from lanspread.fs.download.records import replace_file
 from lanspread.fs.install.names import NEW_RECORD, RECORD
 from lanspread.fs.manifest import DIGEST_BYTES
 from lanspread.fs.paths import OWN_FOLDER
-from lanspread.fs.records import replace_file
 from lanspread.seams import Folder
 
 _MAX_BYTES: Final = 512 * limits.MIB

@@ -38,7 +38,8 @@ from lanspread.fs.install.trees import kind_of, sweep, unmark
 from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import Folder, Kind
 
-_LOOKED_FOR: Final = frozenset([INTENT, INSTALLING, BACKUP, *SCRATCH])
+# Names at a game's root that are there only while an operation is under way, or was interrupted.
+LOOKED_FOR: Final = frozenset([INTENT, INSTALLING, BACKUP, *SCRATCH])
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +63,7 @@ def recover(folder: Folder, watch: Watch = UNWATCHED) -> Recovery:
     removed is `left`.
     """
     kinds = _listed(folder)
-    if not kinds.keys() & _LOOKED_FOR:
+    if not kinds.keys() & LOOKED_FOR:
         return Recovery()
     try:
         state, why = _state(folder, kinds)

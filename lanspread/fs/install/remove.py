@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from lanspread.fs.download.records import PLAN, RECORD, DownloadRecord, Plan, read_plan, read_record
 from lanspread.fs.errors import FolderNotEmpty, InTheWay
 from lanspread.fs.install.names import INTENT_SCRATCH, LOCAL, NEW_RECORD
 from lanspread.fs.install.names import RECORD as INSTALL_RECORD
@@ -26,7 +27,6 @@ from lanspread.fs.paths import (
     is_own,
 )
 from lanspread.fs.progress import UNWATCHED, Watch
-from lanspread.fs.records import PLAN, RECORD, DownloadRecord, Plan, read_plan, read_record
 from lanspread.seams import Entry, Folder, Kind
 
 # What a download keeps beside the record, the plan last: it explains the files until they are gone.

@@ -14,12 +14,12 @@ from blake3 import blake3
 
 from lanspread.fs.archives.checking import check_members
 from lanspread.fs.archives.members import Archive, ArchiveDamaged, ArchiveUnsupported, Member
+from lanspread.fs.download.records import read_record
 from lanspread.fs.errors import FileChanged, NothingToInstall
 from lanspread.fs.install.layout import Layout, Listing, lay_out
 from lanspread.fs.install.record import InstalledFile
 from lanspread.fs.paths import is_root_archive, shown
 from lanspread.fs.progress import Watch
-from lanspread.fs.records import read_record
 from lanspread.seams import File, Folder, Kind
 
 Opener = Callable[[Folder, str], Archive]
