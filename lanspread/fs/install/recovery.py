@@ -34,7 +34,7 @@ from lanspread.fs.install.recovery_table import (
     State,
     decide,
 )
-from lanspread.fs.install.trees import kind_of, sweep, unmark
+from lanspread.fs.install.trees import kind_of, mark, sweep, unmark
 from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import Folder, Kind
 
@@ -106,6 +106,8 @@ def perform(folder: Folder, decision: Decision, watch: Watch) -> list[str]:
     folder.sync_folder()
     for action in decision.actions:
         match action:
+            case Action.MARK_BACKUP:
+                mark(folder, BACKUP)
             case Action.RESTORE:
                 folder.rename(BACKUP, LOCAL)
                 folder.sync_folder()
