@@ -252,8 +252,8 @@ def test_an_error_at_every_step_of_the_recovery(name: str) -> None:
                 files = survivor.files()
                 faulty = FaultyFileSystem(files)
                 faulty.fail(error, since=step)
-                with faulty.open_folder(PATH) as folder:
-                    recover(folder)
+                with faulty.open_folder(PATH) as faulty_folder:
+                    recover(faulty_folder)
                 if faulty.steps <= step:
                     break
                 with files.open_folder(PATH) as folder:
