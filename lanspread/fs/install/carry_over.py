@@ -148,17 +148,24 @@ class _Planner:
 
     def _folder(self, path: str) -> str:
         """Where a folder of the user's is to be; it is made if the new version has none there."""
-        if path not in self._placed:
-            target = self._below(path)
-            key = self._key(target)
-            if key in self._folders:
-                target = self._folders[key]
-            else:
-                target = self._free(target)
-                self._folders[self._key(target)] = target
-                self._made.append(target)
-            self._placed[path] = target
-        return self._placed[path]
+        missing = []
+        while path not in self._placed:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        target = self._placed[path]
+        for below in reversed(missing):
+            target = self._placed[below] = self._made_in(target, below.rpartition("/")[2])
+        return target
+
+    def _made_in(self, parent: str, name: str) -> str:
+        target = f"{parent}/{name}" if parent else name
+        there = self._folders.get(self._key(target))
+        if there is not None:
+            return there
+        target = self._free(target)
+        self._folders[self._key(target)] = target
+        self._made.append(target)
+        return target
 
     def _below(self, path: str) -> str:
         above, _, name = path.rpartition("/")

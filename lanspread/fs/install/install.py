@@ -40,9 +40,7 @@ def install(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> I
         write_intent(folder, IntentKind.INSTALLING, version)
         make_staging(folder)
         files = source.unpack(folder, INSTALLING, watch)
-    folders = source.layout.folders
-    record = InstallRecord(version, files, frozenset(folders))
-    seal_staging(folder, sorted(files), folders, record)
+    seal_staging(folder, InstallRecord(version, files, frozenset(source.layout.folders)))
     watch.step()
     folder.rename(INSTALLING, LOCAL)  # The commit point.
     folder.sync_folder()

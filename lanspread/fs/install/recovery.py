@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from lanspread.fs.errors import Stopped
+from lanspread.fs.errors import Stopped, Unrepaired
 from lanspread.fs.install.intent import IntentKind, clear_intent, read_intent
 from lanspread.fs.install.names import (
     BACKUP,
@@ -130,8 +130,15 @@ def perform(folder: Folder, decision: Decision, watch: Watch) -> list[str]:
 
 
 def finish(folder: Folder, watch: Watch) -> list[str]:
-    """What follows an operation's commit point; see `perform`. Raises `OSError`."""
-    return perform(folder, decide(look(folder)), watch)
+    """What follows an operation's commit point; see `perform`.
+
+    Raises `OSError`, or `Unrepaired` if somebody changed the folder meanwhile, so that nobody can
+    tell any more what is whose.
+    """
+    decision = decide(look(folder))
+    if decision.outcome is Outcome.BLOCKED:
+        raise Unrepaired(decision.why)
+    return perform(folder, decision, watch)
 
 
 def _listed(folder: Folder) -> dict[str, Kind]:
@@ -141,7 +148,8 @@ def _listed(folder: Folder) -> dict[str, Kind]:
 def _state(folder: Folder, kinds: dict[str, Kind]) -> tuple[State, str]:
     """The state, and why the intent cannot be understood."""
     intent = read_intent(folder)
-    local = kinds.get(LOCAL)
+    # Asked by its name: some disks have it in another spelling.
+    local = kind_of(folder, LOCAL)
     state = State(
         intent=intent.kind,
         local=_LOCAL.get(local, Local.OTHER),

@@ -76,11 +76,11 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
         theirs, record, new, source.layout.folders, hasher.digest_of, folds=_folds(folder)
     )
     _carry_over(folder, plan, watch)
-    files = {*new, *(keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.FILE)}
-    linked = {keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.LINK}
-    folders = [*source.layout.folders, *plan.folders]
+    replaced = [keep.target for keep in plan.keeps if keep.replaces]
+    # What a link leads to is not ours to sync.
+    kept = [keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.FILE]
     new_record = InstallRecord(version, new, frozenset(source.layout.folders))
-    seal_staging(folder, sorted(files - linked), folders, new_record)
+    seal_staging(folder, new_record, replaced=replaced, kept=kept, kept_folders=plan.folders)
     watch.step()
     folder.rename(LOCAL, BACKUP)
     folder.sync_folder()

@@ -165,6 +165,11 @@ def test_empty_folders_are_kept() -> None:
     assert found.kept == ("a/b/c", "fresh.before-update", "screens")
 
 
+def test_a_tree_of_the_users_may_be_deep() -> None:
+    deep = "/".join(["d"] * 2000)
+    assert plan({f"{deep}/save": b"mine"}, {}, {}).kept == (f"{deep}/save",)
+
+
 def test_an_empty_folder_that_the_new_version_has_is_its_own() -> None:
     assert plan({"data": Kind.FOLDER}, {}, {"data/x": b""}).kept == ()
 

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ from tests.fs.install.support import (
     put_game,
     tree,
 )
-from tests.fs.support import download, open_descriptors
+from tests.fs.support import RecordingFolder, download, open_descriptors
 
 
 @pytest.fixture
@@ -152,6 +152,23 @@ def test_an_update_keeps_what_the_user_made(game: Path, folder: Folder) -> None:
     assert "config.ini" in update(folder, open_fake).kept
     assert (inner / "config.ini").read_bytes() == b"mine again"
     assert (inner / "game.exe.before-update").read_bytes() == b"patched"
+
+
+def test_a_link_and_a_file_that_nobody_may_read(game: Path, folder: Folder) -> None:
+    """A link in the place of a file that the new version does not change; a locked save."""
+    install(folder, open_fake)
+    outside = game.parent / "my settings"
+    outside.write_bytes(b"mine")
+    (game / "local/config.ini").unlink()
+    (game / "local/config.ini").symlink_to(outside)
+    (game / "local/save").write_bytes(b"saved")
+    (game / "local/save").chmod(0)
+    put(game, 2)
+    assert update(folder, open_fake).kept == ("config.ini", "save")
+    assert os.readlink(game / "local/config.ini") == str(outside)
+    (game / "local/save").chmod(0o600)
+    assert (game / "local/save").read_bytes() == b"saved"
+    assert outside.read_bytes() == b"mine"
 
 
 def test_an_update_without_a_record(game: Path, folder: Folder) -> None:
@@ -392,6 +409,25 @@ def test_a_local_that_somebody_makes_in_the_middle(files: MemoryFileSystem) -> N
         files.discard(f"{PATH}/local")
         assert recover(faulty).blocked is None
         assert (files_in(faulty, "local") or {})["save"] == b"saved"
+
+
+class Locked(RecordingFolder):
+    """Nobody may open a save, not even to sync it."""
+
+    def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
+        super().sync_all(files, folders)
+        if any(rel.endswith("/save") for rel in files):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_save_that_may_not_be_opened_is_taken_along(files: MemoryFileSystem) -> None:
+    with files.open_folder(PATH) as folder:
+        install(folder, open_fake)
+        files.write_file(f"{PATH}/local/save", b"saved")
+        put_game(files, 2)
+        locked = Locked(folder, [])
+        assert update(locked, open_fake).kept == ("save",)
+    assert any(call[0] == "sync_all" and "save" in call[1] for call in locked.log)
 
 
 @pytest.mark.parametrize(
