@@ -19,6 +19,13 @@ class PeerCommand:
 
 
 @attrs.frozen(kw_only=True)
+class GameCommand(PeerCommand):
+    """Base of what begins, joins or ends an operation on a game; the answer is its id."""
+
+    id: str
+
+
+@attrs.frozen(kw_only=True)
 class GetStatus(PeerCommand):
     method: ClassVar[str] = "status"
 
@@ -35,19 +42,63 @@ class GetGame(PeerCommand):
 
 
 @attrs.frozen(kw_only=True)
-class DownloadGame(PeerCommand):
+class DownloadGame(GameCommand):
     """`variant` is a content_hash or manifest_hash in hex; `files` a selection of paths."""
 
     method: ClassVar[str] = "game.download"
-    id: str
     files: tuple[str, ...] | None = None
     variant: str | None = None
 
 
 @attrs.frozen(kw_only=True)
-class CancelGame(PeerCommand):
+class CancelGame(GameCommand):
     method: ClassVar[str] = "game.cancel"
-    id: str
+
+
+@attrs.frozen(kw_only=True)
+class PauseGame(GameCommand):
+    """Pause a download. It stays paused, across restarts too, until it is resumed."""
+
+    method: ClassVar[str] = "game.pause"
+
+
+@attrs.frozen(kw_only=True)
+class ResumeGame(GameCommand):
+    """Go on with a download that was paused."""
+
+    method: ClassVar[str] = "game.resume"
+
+
+@attrs.frozen(kw_only=True)
+class InstallGame(GameCommand):
+    """Unpack a downloaded game into its `local/`; done at once if it is there."""
+
+    method: ClassVar[str] = "game.install"
+
+
+@attrs.frozen(kw_only=True)
+class UpdateGame(GameCommand):
+    """Fetch the newest version if it is missing, then update `local/` if it is there."""
+
+    method: ClassVar[str] = "game.update"
+
+
+@attrs.frozen(kw_only=True)
+class UninstallGame(GameCommand):
+    """Remove `local/` whole, saves included."""
+
+    method: ClassVar[str] = "game.uninstall"
+
+
+@attrs.frozen(kw_only=True)
+class RemoveGame(GameCommand):
+    """Remove the downloaded files, never `local/`.
+
+    `force`: also while others fetch them, and where no download of ours explains them.
+    """
+
+    method: ClassVar[str] = "game.remove"
+    force: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -93,7 +144,13 @@ COMMANDS: tuple[type[PeerCommand], ...] = (
     ListGames,
     GetGame,
     DownloadGame,
+    PauseGame,
+    ResumeGame,
     CancelGame,
+    InstallGame,
+    UpdateGame,
+    UninstallGame,
+    RemoveGame,
     ListPeers,
     ConnectPeer,
     SetGamesDir,

@@ -62,6 +62,7 @@ class Config:
     max_up: float | None = None
     max_down: float | None = None
     block_bytes: int = limits.BLOCK_BYTES
+    auto_install: bool = False
     log_format: str = "text"
     new_identity: bool = False
     new_token: bool = False
@@ -218,6 +219,7 @@ SETTINGS = {
         Setting("max_up", "max_up", Kind.NUMBER, _rate),
         Setting("max_down", "max_down", Kind.NUMBER, _rate),
         Setting("block_bytes", "block_bytes", Kind.INTEGER, _block),
+        Setting("auto_install", "auto_install", Kind.FLAG),
         Setting("log_format", "log_format", Kind.TEXT, _log_format),
     )
 }

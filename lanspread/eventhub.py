@@ -164,7 +164,8 @@ class EventHub:
         self._history: deque[PublishedEvent] = deque()
         self._history_bytes = 0
         self._subscriptions: set[Subscription] = set()
-        self._ended: dict[str, None] = {}
+        # By area too: what begins as a download may go on as an update.
+        self._ended: dict[tuple[str, str | None], None] = {}
 
     @property
     def seq(self) -> int:
@@ -191,7 +192,8 @@ class EventHub:
 
     def _publish(self, event: PeerEvent) -> None:
         operation_id = getattr(event, "operation_id", None)
-        if event.is_progress and operation_id in self._ended:
+        ended = (event.event_type.partition(".")[0], operation_id)
+        if event.is_progress and ended in self._ended:
             return
         data = _plain(event)
         seq = None
@@ -208,7 +210,7 @@ class EventHub:
         if seq is not None:
             self._remember(published)
         if event.is_terminal and operation_id is not None:
-            self._remember_ended(operation_id)
+            self._remember_ended(ended)
         for subscription in tuple(self._subscriptions):
             subscription._put(published, operation_id)
 
@@ -247,8 +249,8 @@ class EventHub:
         ):
             self._history_bytes -= self._history.popleft().cost
 
-    def _remember_ended(self, operation_id: str) -> None:
-        self._ended[operation_id] = None
+    def _remember_ended(self, ended: tuple[str, str | None]) -> None:
+        self._ended[ended] = None
         if len(self._ended) > _ENDED_KEPT:
             del self._ended[next(iter(self._ended))]
 

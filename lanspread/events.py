@@ -154,6 +154,159 @@ class SourceDropped(OperationEvent):
 
 
 @attrs.frozen(kw_only=True)
+class ChangeBegin(OperationEvent):
+    """Base of what begins a change of what is on this disk. `total_bytes` is about how much there
+    is to do; the progress that follows knows better."""
+
+    version: str
+    total_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class ChangeProgress(OperationEvent):
+    """Base of how far a change of what is on this disk is."""
+
+    is_progress: ClassVar[bool] = True
+    done_bytes: int
+    total_bytes: int
+    rate: float
+    eta_s: float | None
+
+
+@attrs.frozen(kw_only=True)
+class ChangeFinished(OperationEvent):
+    """Base of what ends a change of what is on this disk; `version` is what it was about."""
+
+    is_terminal: ClassVar[bool] = True
+    version: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class InstallBegin(ChangeBegin):
+    event_type: ClassVar[str] = "install.begin"
+
+
+@attrs.frozen(kw_only=True)
+class InstallProgress(ChangeProgress):
+    event_type: ClassVar[str] = "install.progress"
+
+
+@attrs.frozen(kw_only=True)
+class InstallFinished(ChangeFinished):
+    event_type: ClassVar[str] = "install.finished"
+
+
+@attrs.frozen(kw_only=True)
+class InstallFailed(OperationFailed):
+    event_type: ClassVar[str] = "install.failed"
+
+
+@attrs.frozen(kw_only=True)
+class InstallCancelled(OperationCancelled):
+    event_type: ClassVar[str] = "install.cancelled"
+
+
+@attrs.frozen(kw_only=True)
+class UpdateBegin(ChangeBegin):
+    event_type: ClassVar[str] = "update.begin"
+
+
+@attrs.frozen(kw_only=True)
+class UpdateProgress(ChangeProgress):
+    event_type: ClassVar[str] = "update.progress"
+
+
+@attrs.frozen(kw_only=True)
+class UpdateFinished(ChangeFinished):
+    """`kept`: the user's files in `local/` that were carried over, as they are called now."""
+
+    event_type: ClassVar[str] = "update.finished"
+    kept: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class UpdateFailed(OperationFailed):
+    event_type: ClassVar[str] = "update.failed"
+
+
+@attrs.frozen(kw_only=True)
+class UpdateCancelled(OperationCancelled):
+    event_type: ClassVar[str] = "update.cancelled"
+
+
+@attrs.frozen(kw_only=True)
+class UninstallBegin(ChangeBegin):
+    event_type: ClassVar[str] = "uninstall.begin"
+
+
+@attrs.frozen(kw_only=True)
+class UninstallProgress(ChangeProgress):
+    event_type: ClassVar[str] = "uninstall.progress"
+
+
+@attrs.frozen(kw_only=True)
+class UninstallFinished(ChangeFinished):
+    event_type: ClassVar[str] = "uninstall.finished"
+
+
+@attrs.frozen(kw_only=True)
+class UninstallFailed(OperationFailed):
+    event_type: ClassVar[str] = "uninstall.failed"
+
+
+@attrs.frozen(kw_only=True)
+class UninstallCancelled(OperationCancelled):
+    event_type: ClassVar[str] = "uninstall.cancelled"
+
+
+@attrs.frozen(kw_only=True)
+class RemoveBegin(ChangeBegin):
+    event_type: ClassVar[str] = "remove.begin"
+
+
+@attrs.frozen(kw_only=True)
+class RemoveProgress(ChangeProgress):
+    event_type: ClassVar[str] = "remove.progress"
+
+
+@attrs.frozen(kw_only=True)
+class RemoveFinished(ChangeFinished):
+    """`kept`: files of the download that somebody changed, so that they are not ours to remove."""
+
+    event_type: ClassVar[str] = "remove.finished"
+    kept: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class RemoveFailed(OperationFailed):
+    event_type: ClassVar[str] = "remove.failed"
+
+
+@attrs.frozen(kw_only=True)
+class RemoveCancelled(OperationCancelled):
+    event_type: ClassVar[str] = "remove.cancelled"
+
+
+@attrs.frozen(kw_only=True)
+class RecoveryRepaired(PeerEvent):
+    """What an interrupted operation left in a game's folder was put right; `what` is a sentence."""
+
+    event_type: ClassVar[str] = "recovery.repaired"
+    id: str
+    what: str
+
+
+@attrs.frozen(kw_only=True)
+class RecoveryBlocked(PeerEvent):
+    """It could not be put right: nothing was touched, and the game is not offered."""
+
+    event_type: ClassVar[str] = "recovery.blocked"
+    id: str
+    why: str
+
+
+@attrs.frozen(kw_only=True)
 class Warning_(PeerEvent):
     event_type: ClassVar[str] = "warning"
     code: str

@@ -19,10 +19,9 @@ import trio
 
 from lanspread import __version__, limits
 from lanspread.commands import (
-    CancelGame,
     ConnectPeer,
     Done,
-    DownloadGame,
+    GameCommand,
     GetGame,
     GetStatus,
     ListGames,
@@ -35,13 +34,20 @@ from lanspread.commands import (
 from lanspread.config import Config, Trust
 from lanspread.errors import Code, LanspreadError, StartError
 from lanspread.eventhub import EventHub
-from lanspread.events import GameFiles, Warning_
+from lanspread.events import (
+    GameFiles,
+    RecoveryBlocked,
+    RecoveryRepaired,
+    Warning_,
+)
 from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
+from lanspread.operations.commands import GameOperations
 from lanspread.operations.downloads import DownloadRules, Downloads
 from lanspread.operations.games_dir import GamesDir, open_games_dir
+from lanspread.operations.local import LocalOperations
 from lanspread.operations.performing import Performer
 from lanspread.operations.registry import Operations
 from lanspread.seams import Seams
@@ -58,6 +64,7 @@ from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
 from lanspread.transfer.download import DownloadContext
 from lanspread.transfer.manifests import KnownManifests
+from lanspread.transfer.operation import Operation
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.variants import Offer, choose, group
@@ -79,7 +86,7 @@ class Peer:
 
     library: Library
     sessions: Sessions
-    downloads: Downloads
+    game_operations: GameOperations
     dialer: Dialer
     _games_dir: GamesDir
 
@@ -185,14 +192,8 @@ class Peer:
                 return self.peers()
             case GetGame():
                 return await self._detail(command.id)
-            case DownloadGame():
-                if command.files is not None:
-                    raise LanspreadError(
-                        Code.NOT_AVAILABLE, "a selection of files cannot be fetched yet", ""
-                    )
-                return OperationStarted(self.downloads.start(command.id, command.variant))
-            case CancelGame():
-                return OperationStarted(self.operations.cancel(command.id))
+            case GameCommand():
+                return OperationStarted(self.game_operations.execute(command))
             case ConnectPeer():
                 await self.dialer.connect(command.address)
                 return Done()
@@ -276,6 +277,10 @@ class Peer:
 
     def _is_busy(self, game_id: str) -> bool:
         return self.operations.get(game_id) is not None or self._access.is_written(game_id)
+
+    def _operation_succeeded(self, operation: Operation) -> None:
+        if self._config.auto_install:
+            self.game_operations.local.install_downloaded(operation)
 
     async def _save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
         await self._seams.threads.run(self._state.save_revision, epoch, rev, digest)
@@ -376,6 +381,12 @@ class Peer:
                 block_bytes=config.block_bytes,
                 on_change=lambda ids: self._publisher.touch(),
                 on_warning=self._warn,
+                on_repaired=lambda game_id, what: self.events.publish(
+                    RecoveryRepaired(id=game_id, what=what)
+                ),
+                on_blocked=lambda game_id, why: self.events.publish(
+                    RecoveryBlocked(id=game_id, why=why)
+                ),
                 busy=lambda: self._up.measured() > 0 or self._down.measured() > 0,
             )
         )
@@ -411,8 +422,16 @@ class Peer:
             publish=self.events.publish,
             settle=self._publisher.refresh,
             nursery=await stack.enter_async_context(_cancelled_nursery()),
+            succeeded=self._operation_succeeded,
         )
-        self.downloads = Downloads(context, performer, self.library, self._access, rules)
+        downloads = Downloads(context, performer, self.library, self._access, rules)
+        self.game_operations = GameOperations(
+            self.operations,
+            downloads,
+            LocalOperations(
+                performer, self._access, self._seams.threads, self._seams.entropy, downloads
+            ),
+        )
 
     async def _open_discovery(self, stack: AsyncExitStack) -> None:
         if self._seams.discovery is None or not self._config.mdns:

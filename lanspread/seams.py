@@ -175,6 +175,13 @@ class File(Protocol):
     def sync(self) -> None:
         """Data and size are on the disk when this returns."""
 
+    def set_attributes(self, *, mtime_ns: int | None, executable: bool) -> None:
+        """What an archive says of the file: when it was changed, and whether it is a program.
+
+        As far as the file system can keep it: what it cannot is no error. None leaves the time as
+        it is. To be called after the last write, which sets a time of its own.
+        """
+
     def entry(self) -> Entry: ...
 
     def close(self) -> None: ...
@@ -222,7 +229,19 @@ class Folder(Protocol):
         """Make one folder; that it is there already is no error."""
 
     def rename(self, source: str, target: str) -> None:
-        """Replaces `target` if it is a file."""
+        """Give a file, a link or a folder with all that is in it another name, in one step.
+
+        Replaces `target` if it is a file or a link and `source` is no folder. Raises `OSError`
+        where a folder is in the way; an empty one may be replaced by a folder.
+        """
+
+    def link_or_copy(self, source: str, target: str) -> None:
+        """Give `target` what `source` is: another name of the same file or link where the system
+        can, else a copy, of a link a link.
+
+        So a write to one of them may be seen in the other. Raises `OSError`: `FileExistsError` if
+        `target` is there, `EISDIR` for a folder, and then nothing has changed.
+        """
 
     def remove_file(self, rel: str) -> None: ...
 
@@ -233,6 +252,13 @@ class Folder(Protocol):
 
     def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
         """These files' bytes and these folders' names are on the disk when this returns."""
+
+    def system_path(self, rel: str) -> str | None:
+        """A path by which a library that knows only paths can open this file now.
+
+        It holds while the folder is open and nobody puts a link in the file's place; None where
+        files have no such path. Raises `OSError` if it is no regular file now, or behind a link.
+        """
 
     def free_bytes(self) -> int: ...
 

@@ -49,6 +49,7 @@ ONLY_IN: dict[str, set[str]] = {
         "fs/index.py",
         "fs/download/transaction.py",
         "fs/watch.py",
+        "testing/faults.py",
         "transport/mdns_responder.py",
     },
     "multiprocessing": set(),
@@ -82,6 +83,7 @@ ONLY_IN: dict[str, set[str]] = {
 # file -> why it may do the system's file work, which elsewhere goes through `seams.Folder`
 FILE_WORK: dict[str, str] = {
     "fs/disk.py": "the file system seam",
+    "fs/disk_copy.py": "the file system seam",
     "fs/disk_paths.py": "the file system seam",
     "fs/sync_disk.py": "the file system seam",
     "fs/index.py": "the index seam",

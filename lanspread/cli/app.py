@@ -124,6 +124,9 @@ def cli() -> None:
 @click.option("--trust", metavar="|".join(Trust), help="Who may connect; default open.")
 @click.option("--max-up", type=float, metavar="MBPS", help="MB/s served, for the whole peer.")
 @click.option("--max-down", type=float, metavar="MBPS", help="MB/s fetched, for the whole peer.")
+@click.option(
+    "--auto-install", is_flag=True, default=None, help="Install what was fetched, unasked."
+)
 @click.option("--log-format", metavar="|".join(LOG_FORMATS), help="Of the log on stderr.")
 @click.option("--new-identity", is_flag=True, help="Make a new key: this becomes another peer.")
 @click.option("--new-token", is_flag=True, help="Make a new API token; the old one stops working.")

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal
 
-from lanspread.fs import sync_disk
+from lanspread.fs import disk_copy, sync_disk
 from lanspread.fs.closing import Closing
 from lanspread.seams import Entry, Folder, Glance, Kind
 
@@ -172,6 +172,12 @@ class DiskFolder(Closing):
         with self._parent(source) as (old, old_name), self._parent(target) as (new, new_name):
             os.replace(old_name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
+    def link_or_copy(self, source: str, target: str) -> None:
+        with self._parent(source) as (old, old_name), self._parent(target) as (new, new_name):
+            status = os.stat(old_name, dir_fd=old, follow_symlinks=False)
+            kind = entry_of(old_name, status).kind
+            disk_copy.link_or_copy(kind, old_name, new_name, source_dir=old, target_dir=new)
+
     def remove_file(self, rel: str) -> None:
         with self._parent(rel) as (parent, name):
             os.unlink(name, dir_fd=parent)
@@ -196,6 +202,13 @@ class DiskFolder(Closing):
                 file.sync()
         for rel in folders:
             self.sync_folder(rel)
+
+    def system_path(self, rel: str) -> str:
+        if self.entry(rel).kind is not Kind.FILE:
+            raise OSError(errno.EINVAL, "not a regular file", rel)
+        # Through the descriptor it stays the same folder, whatever becomes of its path.
+        held = f"/proc/self/fd/{self._descriptor}"
+        return f"{held if os.path.isdir(held) else self._path}/{rel}"
 
     def free_bytes(self) -> int:
         status = os.fstatvfs(self._descriptor)
@@ -245,6 +258,12 @@ class DiskFolder(Closing):
         return all(self.entry(rel).device == device for rel in places)
 
 
+def permissions(descriptor: int, executable: bool) -> int:
+    """What a file's permissions are to be: whoever may read a program may run it."""
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o666
+    return mode | (mode & 0o444) >> 2 if executable else mode
+
+
 def adopt_file(descriptor: int, rel: str) -> DiskFile:
     """A file from its descriptor; what is not a regular file is closed and an `OSError`."""
     try:
@@ -292,6 +311,11 @@ class DiskFile(Closing):
     def sync(self) -> None:
         sync_disk.sync_descriptor(self._descriptor)
 
+    def set_attributes(self, *, mtime_ns: int | None, executable: bool) -> None:
+        disk_copy.set_permissions(self._descriptor, permissions(self._descriptor, executable))
+        if mtime_ns is not None:
+            self._set_time(mtime_ns)
+
     def entry(self) -> Entry:
         return entry_of(self._name, os.fstat(self._descriptor))
 
@@ -299,6 +323,9 @@ class DiskFile(Closing):
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def _set_time(self, mtime_ns: int) -> None:
+        disk_copy.set_time(self._descriptor, mtime_ns)
 
     def _pread(self, size: int, offset: int) -> bytes:
         return os.pread(self._descriptor, size, offset)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from lanspread.fs import sync_disk
+from lanspread.fs import disk_copy, sync_disk
 from lanspread.fs.closing import Closing
 from lanspread.fs.disk import DiskFile, Mode, entry_of, split_name
 from lanspread.seams import Entry, Folder, Glance, Kind
@@ -90,7 +90,7 @@ class PathFolder(Closing):
         if kind is not Kind.FILE:
             raise OSError(errno.EINVAL, "not a regular file", rel)
         descriptor = os.open(path, _MODE_FLAGS[mode] | _FLAGS, 0o666)
-        return PathFile(descriptor, rel.rpartition("/")[2])
+        return PathFile(descriptor, path)
 
     def make_folder(self, rel: str) -> None:
         path = self._checked(rel)
@@ -102,6 +102,10 @@ class PathFolder(Closing):
 
     def rename(self, source: str, target: str) -> None:
         os.replace(self._checked(source), self._checked(target))
+
+    def link_or_copy(self, source: str, target: str) -> None:
+        old, new = self._checked(source), self._checked(target)
+        disk_copy.link_or_copy(entry_of("", os.lstat(old)).kind, old, new)
 
     def remove_file(self, rel: str) -> None:
         os.unlink(self._checked(rel))
@@ -126,6 +130,12 @@ class PathFolder(Closing):
                 file.sync()
         for rel in folders:
             self.sync_folder(rel)
+
+    def system_path(self, rel: str) -> str:
+        path = self._checked(rel)
+        if entry_of("", os.lstat(path)).kind is not Kind.FILE:
+            raise OSError(errno.EINVAL, "not a regular file", rel)
+        return path
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._folder_path("")).free
@@ -165,9 +175,16 @@ class PathFolder(Closing):
 class PathFile(DiskFile):
     """An open file where the system may have no positioned reads: seek and read under a lock."""
 
-    def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__(descriptor, name)
+    def __init__(self, descriptor: int, path: str) -> None:
+        super().__init__(descriptor, os.path.basename(path))
+        self._path = path
         self._lock = threading.Lock()
+
+    def _set_time(self, mtime_ns: int) -> None:
+        if os.utime in os.supports_fd:
+            super()._set_time(mtime_ns)
+        else:
+            disk_copy.set_time(self._path, mtime_ns)
 
     def _pread(self, size: int, offset: int) -> bytes:
         if _HAS_PREAD:

@@ -7,14 +7,20 @@ from collections.abc import Sequence
 from lanspread.fs.paths import UnsafePath, shown
 
 __all__ = [
+    "CannotKeep",
     "Changed",
     "FileChanged",
     "FolderNotEmpty",
     "FsError",
     "InTheWay",
     "NoSpace",
+    "NotDownloaded",
     "NotHere",
+    "NotInstalled",
+    "NothingToInstall",
+    "Stopped",
     "UnsafePath",
+    "Unrepaired",
     "WrongVersion",
 ]
 
@@ -61,7 +67,7 @@ class InTheWay(FsError):
 
 
 class NoSpace(FsError):
-    """The disk has `free` bytes and the download needs `needed`."""
+    """The disk has `free` bytes and `needed` are needed."""
 
     def __init__(self, needed: int, free: int) -> None:
         super().__init__(f"{needed} bytes are needed and {free} are free")
@@ -76,3 +82,39 @@ class WrongVersion(FsError):
         super().__init__(f"version.ini says {shown(found)!r} and {shown(expected)!r} was announced")
         self.expected = expected
         self.found = found
+
+
+class NotDownloaded(FsError):
+    """The game has no version.ini: its files are not all here, so there is nothing to work with."""
+
+
+class NotInstalled(FsError):
+    """The game has no folder `local`."""
+
+
+class NothingToInstall(FsError):
+    """The game's files hold no archive."""
+
+
+class CannotKeep(FsError):
+    """Something of the user's in `local/` could not be taken along; nothing was changed.
+
+    `path` is below `local/`.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{shown(path)} cannot be kept: {why}")
+        self.path = path
+        self.why = why
+
+
+class Unrepaired(FsError):
+    """What an earlier interruption left in the game's folder could not be put right; see `why`."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Stopped(FsError):
+    """The work was asked to stop before its commit point; recovery puts back what was there."""

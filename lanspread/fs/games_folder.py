@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from typing import Final
 
 from lanspread.fs.errors import InTheWay, NotHere
+from lanspread.fs.install.recovery import Recovery, recover
 from lanspread.fs.paths import check_game_id, shown
+from lanspread.fs.progress import Watch
 from lanspread.fs.scan import (
-    Fingerprint,
     GamesListing,
+    Look,
     ScannedGame,
-    fingerprint_game,
     list_games,
+    look_at_game,
     scan_game,
 )
 from lanspread.model import fold_id
@@ -125,13 +127,13 @@ class GamesFolder:
             # What was read while the disk went away is not what the games are.
             return found if self.look() else []
 
-    def fingerprints(self, game_ids: Sequence[str]) -> list[Fingerprint | None]:
+    def looks(self, game_ids: Sequence[str]) -> list[Look | None]:
         """The cheap look at games; None for one that is not there or cannot be read."""
-        found: list[Fingerprint | None] = []
+        found: list[Look | None] = []
         with self._used() as root:
             for game_id in game_ids:
                 try:
-                    found.append(None if root is None else fingerprint_game(root, game_id))
+                    found.append(None if root is None else look_at_game(root, game_id))
                 except OSError:
                     found.append(None)
         return found
@@ -163,6 +165,11 @@ class GamesFolder:
                 return root.folder(name, follow=True)
             except (FileNotFoundError, NotADirectoryError):
                 raise InTheWay(name, "is in the way of the game's folder") from None
+
+    def recover(self, game_id: str, watch: Watch) -> Recovery:
+        """Put a game's folder right. Raises `NotHere`, `OSError` if it cannot be looked at."""
+        with self.open_game(game_id) as folder:
+            return recover(folder, watch)
 
     def drop_if_empty(self, game_id: str) -> None:
         """Remove a game's folder if nothing is in it; anything else is left as it is."""

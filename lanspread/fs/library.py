@@ -18,6 +18,7 @@ from lanspread.fs.errors import NotHere
 from lanspread.fs.games_folder import GamesFolder
 from lanspread.fs.local_game import Digests, LocalGame
 from lanspread.fs.paths import shown
+from lanspread.fs.repairs import OnRecovery
 from lanspread.fs.shelf import OnChange, OnWarning, Parts, Shelf
 from lanspread.seams import FileSystem, Folder, Index, Threads, Watcher
 
@@ -84,6 +85,13 @@ class Library:
         """
         with self._shelf.hold(game_id):
             yield
+
+    async def until_repaired(self, game_id: str) -> None:
+        """Wait until what an interrupted operation left in a game is put right.
+
+        While the game is held nobody begins to repair it: whoever changes it holds it, then waits.
+        """
+        await self._shelf.until_repaired(game_id)
 
     def pause(self) -> AbstractContextManager[None]:
         """Hash nothing that nobody waits for: somebody needs the disk for himself."""
@@ -201,6 +209,10 @@ async def _open_folder(parts: Parts, games_dir: str) -> GamesFolder:
     return folder
 
 
+def _ignore(game_id: str, what: str) -> None:
+    pass
+
+
 @asynccontextmanager
 async def open_library(
     files: FileSystem,
@@ -213,14 +225,17 @@ async def open_library(
     block_bytes: int,
     on_change: OnChange,
     on_warning: OnWarning,
+    on_repaired: OnRecovery = _ignore,
+    on_blocked: OnRecovery = _ignore,
     busy: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Library]:
     """The library of a games folder, until the block is left.
 
     The first scan is done when the block is entered: `games` is complete, `on_change` reports what
-    changes afterwards. `index` stays the caller's. While `busy` (this peer serves or downloads),
-    hashing that nobody waits for takes about a tenth of one thread's time. Raises `StartError` if
-    the folder cannot be opened or read.
+    changes afterwards. `on_repaired` and `on_blocked` tell what became of games that an interrupted
+    operation left, at the first scan too. `index` stays the caller's. While `busy` (this peer
+    serves or downloads), hashing that nobody waits for takes about a tenth of one thread's time.
+    Raises `StartError` if the folder cannot be opened or read.
     """
     parts = Parts(
         files=files,
@@ -232,6 +247,8 @@ async def open_library(
         busy=busy,
         on_change=on_change,
         on_warning=on_warning,
+        on_repaired=on_repaired,
+        on_blocked=on_blocked,
     )
     library = Library(await _open_folder(parts, games_dir), parts)
     async with trio.open_nursery() as nursery:

@@ -108,13 +108,16 @@ class LocalGame:
 
     `manifest_hash` is None when there are no files or one of them may not be shared, `content_hash`
     until the digests of all blocks are known. A game with a `problem` is local only. `size` is the
-    bytes of all files.
+    bytes of all files. `installed_version` is None if it is not installed or nobody knows which
+    version is; `unfinished`: there may be a download to go on with.
     """
 
     id: str
     version: str
     downloaded: bool
     installed: bool
+    installed_version: str | None
+    unfinished: bool
     size: int
     manifest_hash: bytes | None
     content_hash: bytes | None
@@ -154,6 +157,8 @@ def local_game(
         version=scanned.version,
         downloaded=scanned.downloaded,
         installed=scanned.installed,
+        installed_version=scanned.installed_version,
+        unfinished=scanned.unfinished,
         size=scanned.manifest.total_bytes,
         manifest_hash=files_hash,
         content_hash=None,

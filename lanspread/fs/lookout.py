@@ -111,13 +111,12 @@ class Lookout:
             ]
             for at in range(0, len(known), _BATCH):
                 batch = known[at : at + _BATCH]
-                looks = await self._threads.run(
-                    self._folder.fingerprints, [name for _, name in batch]
-                )
+                looks = await self._threads.run(self._folder.looks, [name for _, name in batch])
                 for (key, name), look in zip(batch, looks, strict=True):
                     # One that is not known by this name is on its way already.
                     before = self._walker.looks_like(key, name)
-                    if before is not None and look != before:
+                    now = None if look is None else look.fingerprint
+                    if before is not None and now != before:
                         self._walker.request_walk(name)
             if rotate and self._listing.ids:
                 self._walker.request_walk(

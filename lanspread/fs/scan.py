@@ -7,9 +7,9 @@ written. Source: ARCHITECTURE.md, "The library on disk".
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 import msgspec
@@ -17,6 +17,8 @@ from blake3 import blake3
 
 from lanspread import limits
 from lanspread.fs import paths
+from lanspread.fs.install.recovery import LOOKED_FOR
+from lanspread.fs.installed import installed_version
 from lanspread.fs.manifest import (
     VERSION_BYTES,
     check_manifest,
@@ -35,6 +37,13 @@ _NAMED: Final = 3
 
 # A hash of what a cheap look at a game sees.
 Fingerprint = bytes
+
+
+class Look(NamedTuple):
+    """A cheap look at a game. `leftovers`: there may be something to recover."""
+
+    fingerprint: Fingerprint
+    leftovers: bool
 
 
 @attrs.frozen
@@ -65,16 +74,22 @@ class ScannedGame:
     """What one walk of a game saw.
 
     `stamps` and `manifest.files` are the same files in the same order. `problem` says why the game
-    cannot be shared; manifest and stamps are then of those files that could be.
+    cannot be shared; manifest and stamps are then of those files that could be. `unfinished` says
+    that our own folder is there and no sentinel: there may be a download to go on with; `leftovers`
+    that an operation may have been interrupted.
+    `installed_version` is what the install record names, None if that is not known.
     """
 
     id: str
     version: str
     downloaded: bool
     installed: bool
+    installed_version: str | None
+    unfinished: bool
     manifest: Manifest
     stamps: tuple[FileStamp, ...]
     fingerprint: Fingerprint
+    leftovers: bool
     problem: str | None
     warnings: tuple[ScanWarning, ...]
 
@@ -128,12 +143,12 @@ def list_games(games: Folder) -> GamesListing:
     return GamesListing(tuple(ids), tuple(warnings), tuple(withheld), frozenset(there))
 
 
-def fingerprint_game(games: Folder, game_id: str) -> Fingerprint:
+def look_at_game(games: Folder, game_id: str) -> Look:
     """A cheap look at the root of a game. Raises `OSError` if it cannot be listed."""
     with games.folder(game_id, follow=True) as folder:
         # The folder first: what changes while it is listed is then seen the next time.
         root = folder.entry()
-        return _fingerprint(root, folder.peek(_tells))
+        return _look(root, folder.peek(_tells))
 
 
 def scan_game(games: Folder, game_id: str) -> ScannedGame:
@@ -177,7 +192,7 @@ def _tells(name: str) -> bool:
     return name.endswith(".eti") or name == paths.VERSION_INI or paths.is_root_archive(name)
 
 
-def _fingerprint(root: Entry, glances: Iterable[Glance]) -> Fingerprint:
+def _look(root: Entry, glances: Sequence[Glance]) -> Look:
     """What a walk would have to change for, as far as it costs little.
 
     All names at the root and what they are; size, time and inode of the sentinel and the archives;
@@ -189,7 +204,8 @@ def _fingerprint(root: Entry, glances: Iterable[Glance]) -> Fingerprint:
         for glance in sorted(glances, key=_name_of)
         if not paths.is_own(glance[0])
     ]
-    return blake3(msgspec.msgpack.encode((root.mtime_ns, root.inode, rows))).digest()
+    fingerprint = blake3(msgspec.msgpack.encode((root.mtime_ns, root.inode, rows))).digest()
+    return Look(fingerprint, not LOOKED_FOR.isdisjoint(map(_name_of, glances)))
 
 
 def _glance(entry: Entry) -> Glance:
@@ -208,7 +224,9 @@ class _Walk:
         self._version = ""
         self._downloaded = False
         self._installed = False
-        self._fingerprint: Fingerprint = b""
+        self._installed_version: str | None = None
+        self._has_own_folder = False
+        self._look = Look(b"", leftovers=False)
         self._problem: str | None = None
         self._left_out: list[str] = []
 
@@ -225,7 +243,7 @@ class _Walk:
                 root = None if rel else folder.entry()
                 entries = folder.list(rel)
                 if root is not None:
-                    self._fingerprint = _fingerprint(root, map(_glance, entries))
+                    self._look = _look(root, [_glance(entry) for entry in entries])
             except OSError as error:
                 self.problem_at(rel, f"cannot be read: {error.strerror or error}")
                 continue
@@ -245,12 +263,16 @@ class _Walk:
             self.problem_at("", f"holds more than {limits.MAX_FILES_PER_GAME} files")
         if self._downloaded:
             self._read_version(folder)
+        if self._installed:
+            self._installed_version = installed_version(folder)
 
     def _is_left_out(self, rel: str, entry: Entry) -> bool:
         if not rel and entry.name == paths.LOCAL and entry.kind is Kind.FOLDER:
             self._installed = True
             return True
         if not rel and paths.is_own(entry.name):
+            if entry.name == paths.OWN_FOLDER and entry.kind is Kind.FOLDER:
+                self._has_own_folder = True
             return True
         if entry.kind is Kind.FILE:
             return paths.is_litter(entry.name)
@@ -291,9 +313,12 @@ class _Walk:
             version=self._version,
             downloaded=self._downloaded,
             installed=self._installed,
+            installed_version=self._installed_version,
+            unfinished=self._has_own_folder and not self._downloaded,
             manifest=manifest,
             stamps=tuple(stamp for _, stamp in self._files),
-            fingerprint=self._fingerprint,
+            fingerprint=self._look.fingerprint,
+            leftovers=self._look.leftovers,
             problem=self._problem,
             warnings=tuple(self._warnings()),
         )

@@ -25,8 +25,9 @@ from lanspread.fs.games_folder import GamesFolder
 from lanspread.fs.local_game import Digests, LocalGame, local_game, missing_digests, with_digests
 from lanspread.fs.lookout import Lookout
 from lanspread.fs.paths import VERSION_INI, shown
+from lanspread.fs.repairs import OnRecovery, Repairs
 from lanspread.fs.saver import Saver
-from lanspread.fs.scan import Fingerprint, ScannedGame, ScanWarning
+from lanspread.fs.scan import Fingerprint, Look, ScannedGame, ScanWarning
 from lanspread.fs.slots import Slot
 from lanspread.fs.stored import StoredGame, decode_game, encode_game
 from lanspread.fs.walks import Walks
@@ -59,6 +60,8 @@ class Parts:
     busy: Callable[[], bool]
     on_change: OnChange
     on_warning: OnWarning
+    on_repaired: OnRecovery
+    on_blocked: OnRecovery
 
 
 class Shelf:
@@ -76,6 +79,9 @@ class Shelf:
         self._saver = Saver(parts.index, key, parts.threads, self._row_of)
         self._walks = Walks(self._walk, self._drop_idle)
         self._digest_task = DigestTask(self, parts.threads, parts.block_bytes, parts.busy)
+        self._repairs = Repairs(
+            folder, parts.threads, self.is_held, parts.on_repaired, parts.on_blocked
+        )
         self._lookout = Lookout(self, folder, parts.threads, parts.on_warning)
 
     # -- beginning and end -------------------------------------------------------------------------
@@ -154,6 +160,9 @@ class Shelf:
             self._walks.release(slot)
             if not slot.gate.is_held:
                 self._digest_task.add(key)
+
+    async def until_repaired(self, game_id: str) -> None:
+        await self._repairs.until_done(fold_id(game_id))
 
     def pause(self) -> AbstractContextManager[None]:
         return self._digest_task.pause()
@@ -241,7 +250,7 @@ class Shelf:
         spoiled = 0
         waiting = iter(names)
         while batch := tuple(islice(waiting, _BATCH)):
-            looks = await self._threads.run(self.folder.fingerprints, batch)
+            looks = await self._threads.run(self.folder.looks, batch)
             found: dict[str, LocalGame] = {}
             for name, look in zip(batch, looks, strict=True):
                 key = fold_id(name)
@@ -256,7 +265,7 @@ class Shelf:
             _log.warning("rows of the index that cannot be read: walked anew", games=spoiled)
 
     def _met(
-        self, key: str, name: str, look: Fingerprint | None, stored: StoredGame | None
+        self, key: str, name: str, look: Look | None, stored: StoredGame | None
     ) -> LocalGame | None:
         """A game from its row; None if it has to be walked, which it then is."""
         slot = self._slot(name)
@@ -266,7 +275,7 @@ class Shelf:
         if stored is not None and not slot.loaded:
             slot.remember(stored.files())
         slot.loaded = True
-        if stored is None or not stored.settled or (stored.id, stored.fingerprint) != (name, look):
+        if stored is None or look is None or not _is_unchanged(stored, name, look):
             self._want(slot)
             return None
         slot.settled = True
@@ -309,6 +318,7 @@ class Shelf:
             began = trio.current_time()
             there = [name for name in names if name is not None]
             scans = await self._threads.run(self.folder.scan, there) if there else []
+            scans = await self._repairs.put_right(scans)
             if there and not scans:
                 self.all_gone()
                 scans = [None for _ in there]
@@ -469,6 +479,12 @@ class Shelf:
         for slot in tuple(self._slots.values()):
             slot.forget()
             self._drop_idle(slot)
+
+
+def _is_unchanged(stored: StoredGame, name: str, look: Look) -> bool:
+    """Whether a game is as the index remembers it, and nothing in it is to be repaired."""
+    same = (stored.id, stored.fingerprint) == (name, look.fingerprint)
+    return stored.settled and same and not look.leftovers
 
 
 def _is_begun(scanned: ScannedGame) -> bool:

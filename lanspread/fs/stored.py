@@ -28,6 +28,8 @@ class StoredGame(NamedTuple):
     version: str
     downloaded: bool
     installed: bool
+    installed_version: str | None
+    unfinished: bool
     size: int
     manifest_hash: bytes | None
     content_hash: bytes | None
@@ -45,6 +47,8 @@ class StoredGame(NamedTuple):
             version=self.version,
             downloaded=self.downloaded,
             installed=self.installed,
+            installed_version=self.installed_version,
+            unfinished=self.unfinished,
             size=self.size,
             manifest_hash=self.manifest_hash,
             content_hash=self.content_hash,
@@ -78,6 +82,8 @@ def encode_game(
             version=game.version,
             downloaded=game.downloaded,
             installed=game.installed,
+            installed_version=game.installed_version,
+            unfinished=game.unfinished,
             size=game.size,
             manifest_hash=game.manifest_hash,
             content_hash=game.content_hash,
@@ -93,5 +99,5 @@ def decode_game(row: bytes) -> StoredGame | None:
     """A row of `encode_game`; None if it is not one, of another version of us perhaps."""
     try:
         return _decoder.decode(row)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

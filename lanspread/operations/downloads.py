@@ -16,7 +16,7 @@ from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.errors import FsError
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import LocalGame
-from lanspread.model import fold_id, version_key
+from lanspread.model import GameSummary, fold_id, version_key
 from lanspread.operations.performing import Performer
 from lanspread.transfer.access import GameAccess
 from lanspread.transfer.download import Download, DownloadContext
@@ -32,6 +32,16 @@ class DownloadRules:
 
     expected_version: Callable[[str], str | None]
     allows: Callable[[str], bool]
+
+
+@attrs.frozen
+class PlannedDownload:
+    """What a download would do: fetch `chosen`, or nothing if the game is `current`."""
+
+    game_id: str
+    chosen: Variant | None
+    current: LocalGame | None
+    offered: GameSummary | None
 
 
 class Downloads:
@@ -60,6 +70,21 @@ class Downloads:
         running = self._performer.operations.joined(game_id, OperationKind.DOWNLOAD)
         if running is not None:
             return running.id
+        planned = self.plan(game_id, variant)
+        operation = Operation(
+            new_operation_id(self._context.entropy),
+            planned.game_id,
+            OperationKind.DOWNLOAD,
+            planned.offered,
+        )
+
+        async def work(operation: Operation) -> OperationEvent:
+            return await self.perform(operation, planned)
+
+        return self._performer.start(operation, work)
+
+    def plan(self, game_id: str, variant: str | None) -> PlannedDownload:
+        """What would be fetched. Raises `LanspreadError` where it is clear that nothing can be."""
         if not self._rules.allows(game_id):
             raise LanspreadError(
                 Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"
@@ -74,17 +99,18 @@ class Downloads:
         # The folder that is there gives the name; a new one takes that of the offer.
         name = local.id if local is not None else _offered_id(chosen, game_id)
         offered = chosen.offers[0].summary if chosen is not None else None
-        operation_id = new_operation_id(self._context.entropy)
-        operation = Operation(operation_id, name, OperationKind.DOWNLOAD, offered)
+        return PlannedDownload(name, chosen, local if current else None, offered)
 
-        async def work(operation: Operation) -> OperationEvent:
-            if current:
-                assert local is not None
-                return self._already_there(operation, local)
-            assert chosen is not None
-            return await self._download(operation, chosen)
+    def is_offered(self, game_id: str) -> bool:
+        """Whether a connected peer has the game."""
+        return bool(self._context.offers(game_id))
 
-        return self._performer.start(operation, work)
+    async def perform(self, operation: Operation, planned: PlannedDownload) -> OperationEvent:
+        """Fetch what was planned, as (a part of) an operation; returns its last event."""
+        if planned.current is not None:
+            return self._already_there(operation, planned.current)
+        assert planned.chosen is not None
+        return await self._download(operation, planned.chosen)
 
     def _already_there(self, operation: Operation, local: LocalGame) -> OperationEvent:
         self._context.publish(

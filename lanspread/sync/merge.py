@@ -123,20 +123,27 @@ def _view(
         players=entry.players if entry is not None else None,
         eti_version=latest,
         local_version=local_version,
-        # No record of installs is kept yet: what is installed counts as what is downloaded.
-        installed_version=local_version if local is not None and local.installed else None,
+        installed_version=local.installed_version if local is not None else None,
         size=shown.size,
         downloaded=local is not None and local.downloaded,
         installed=local is not None and local.installed,
         availability=availability,
-        update_available=local_version is not None
-        and version_key(latest) > version_key(local_version),
+        update_available=_can_be_updated(local, local_version, latest),
         manifest_hash=shown.manifest_hash.hex() if shown.manifest_hash is not None else None,
         content_hash=shown.content_hash.hex() if shown.content_hash is not None else None,
         peers=tuple(sorted(peer_id for peer_id, _ in newest)),
         operation=operation,
         cover_url=None,
     )
+
+
+def _can_be_updated(local: LocalGame | None, local_version: str | None, latest: str) -> bool:
+    if local is None or local_version is None:
+        return False
+    if version_key(latest) > version_key(local_version):
+        return True
+    installed = local.installed_version
+    return installed is not None and not _same_version(installed, local_version)
 
 
 def _latest(

@@ -3,7 +3,9 @@
 How to use it is in docs/testing.md.
 """
 
+from lanspread.testing.crashes import Survivor, check_crashes, check_faults, crash_points
 from lanspread.testing.entropy import SeededEntropy
+from lanspread.testing.faults import Crashed, FaultyFileSystem, Step
 from lanspread.testing.front_end import ApiClient, RpcFault, connect_api, serve_api
 from lanspread.testing.games import DiskGames, MemoryGames, game_files
 from lanspread.testing.host import VirtualHost
@@ -27,13 +29,31 @@ from lanspread.testing.peers import (
     open_virtual_peer,
     until_connected,
 )
+from lanspread.testing.power import (
+    CONTENTS_LOST,
+    CONTENTS_ZEROED,
+    EVERYTHING_KEPT,
+    EVERYTHING_LOST,
+    NAMES_LOST,
+    POWER_LOSSES,
+    PowerLoss,
+    some_kept,
+)
 from lanspread.testing.waiting import EventLog, until
 
 __all__ = [
+    "CONTENTS_LOST",
+    "CONTENTS_ZEROED",
+    "EVERYTHING_KEPT",
+    "EVERYTHING_LOST",
+    "NAMES_LOST",
+    "POWER_LOSSES",
     "ApiClient",
+    "Crashed",
     "Datagram",
     "DiskGames",
     "EventLog",
+    "FaultyFileSystem",
     "InlineThreads",
     "Link",
     "ManualWatcher",
@@ -41,9 +61,12 @@ __all__ = [
     "MemoryGames",
     "MemoryIndex",
     "Multicast",
+    "PowerLoss",
     "RpcFault",
     "SeededEntropy",
     "SilentWatcher",
+    "Step",
+    "Survivor",
     "VirtualHost",
     "VirtualLan",
     "VirtualMdns",
@@ -52,12 +75,16 @@ __all__ = [
     "VirtualSocket",
     "VirtualSuspendClock",
     "VirtualWallClock",
+    "check_crashes",
+    "check_faults",
     "connect_api",
+    "crash_points",
     "everyone_connected",
     "game_files",
     "open_virtual_lan",
     "open_virtual_peer",
     "serve_api",
+    "some_kept",
     "start_party",
     "until",
     "until_connected",

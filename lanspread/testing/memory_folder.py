@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from lanspread.fs.closing import Closing
 from lanspread.fs.disk import split_name
 from lanspread.seams import Entry, Glance, Kind
+from lanspread.testing.durability import Resize, Write
 from lanspread.testing.memory_nodes import FileNode, FolderNode, LinkNode, Node, failure
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class MemoryFolder(Closing):
         node = parent.children.get(name)
         if node is None and mode == "create":
             self._writable(parent, rel)
-            made = FileNode(self._files.next_inode(), self._files.now_ns())
-            node = self._files.add(parent, name, made)
+            node = self._make_file(parent, name)
         match node:
             case None:
                 raise failure(errno.ENOENT, rel)
@@ -110,11 +110,24 @@ class MemoryFolder(Closing):
         if there is not None:
             _check_replaceable(node, there, target)
         self._writable(new, target)
-        if there is not None:
-            self._files.drop(new, new_name)
-        del old.children[old_name]
-        old.mtime_ns = self._files.now_ns()
-        self._files.add(new, new_name, node)
+        self._files.move(old, old_name, new, new_name)
+
+    def link_or_copy(self, source: str, target: str) -> None:
+        old, old_name = self._parent(source)
+        new, new_name = self._parent(target)
+        node = _child(old, old_name)
+        if isinstance(node, FolderNode):
+            raise failure(errno.EISDIR, source)
+        if new_name in new.children:
+            raise failure(errno.EEXIST, target)
+        self._writable(new, target)
+        if self._files.hard_links or not isinstance(node, FileNode):
+            self._files.add(new, new_name, node)
+            node.names += 1
+            return
+        with MemoryFile(self._files, self._make_file(new, new_name), new_name, writable=True) as f:
+            f.write_at(node.content, 0)
+            f.set_attributes(mtime_ns=node.mtime_ns, executable=node.executable)
 
     def remove_file(self, rel: str) -> None:
         parent, name = self._parent(rel)
@@ -132,7 +145,7 @@ class MemoryFolder(Closing):
         self._files.drop(parent, name)
 
     def sync_folder(self, rel: str = "") -> None:
-        self._folder_at(rel)
+        self._files.ledger.sync_folder(self._folder_at(rel))
 
     def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
         for rel in files:
@@ -140,6 +153,10 @@ class MemoryFolder(Closing):
                 file.sync()
         for rel in folders:
             self.sync_folder(rel)
+
+    def system_path(self, rel: str) -> None:
+        if self.entry(rel).kind is not Kind.FILE:
+            raise failure(errno.EINVAL, rel)
 
     def free_bytes(self) -> int:
         self._held()
@@ -152,6 +169,12 @@ class MemoryFolder(Closing):
         if self._closed:
             raise failure(errno.EBADF, self._path)
         return self._node
+
+    def _make_file(self, parent: FolderNode, name: str) -> FileNode:
+        node = FileNode(self._files.next_inode(), self._files.now_ns())
+        self._files.add(parent, name, node)
+        self._files.ledger.made(node)
+        return node
 
     def _folder_at(self, rel: str) -> FolderNode:
         node: Node = self._held()
@@ -229,18 +252,29 @@ class MemoryFile(Closing):
         if not self._writable:
             raise failure(errno.EBADF, self._name)
         if data:
-            node.write(memoryview(data).cast("B"), offset, self._files.space)
+            view = memoryview(data).cast("B")
+            unsynced = self._files.ledger.unsynced(node)
+            node.write(view, offset, self._files.space)
+            unsynced.changes.append(Write(offset, bytes(view)))
             node.mtime_ns = self._files.now_ns()
 
     def truncate(self, size: int) -> None:
         node = self._open()
         if not self._writable:
             raise failure(errno.EINVAL, self._name)
+        unsynced = self._files.ledger.unsynced(node)
         node.resize(size, self._files.space)
+        unsynced.changes.append(Resize(size))
         node.mtime_ns = self._files.now_ns()
 
     def sync(self) -> None:
-        self._open()
+        self._files.ledger.sync_file(self._open())
+
+    def set_attributes(self, *, mtime_ns: int | None, executable: bool) -> None:
+        node = self._open()
+        node.executable = executable
+        if mtime_ns is not None:
+            node.mtime_ns = mtime_ns
 
     def entry(self) -> Entry:
         return self._open().entry(self._name, self._files.device)

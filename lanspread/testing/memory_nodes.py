@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -37,11 +38,15 @@ class Space:
 
 @attrs.define(eq=False)
 class Node:
-    """A thing in the tree. `linked`: it has a name, or its folder has one."""
+    """A thing in the tree. `names`: how many it has; what is in a folder without one has none."""
 
     inode: int
     mtime_ns: int
-    linked: bool = True
+    names: int = 1
+
+    @property
+    def linked(self) -> bool:
+        return self.names > 0
 
     @property
     def kind(self) -> Kind:
@@ -63,6 +68,7 @@ class FileNode(Node):
     """A regular file. Its bytes stay usable while somebody has it open, name or not."""
 
     content: bytearray = attrs.field(factory=bytearray)
+    executable: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -120,8 +126,10 @@ class LinkNode(Node):
 
 
 def release(node: Node, space: Space) -> None:
-    """The node has lost its name, and everything in it with it."""
-    node.linked = False
+    """The node has lost a name; with the last one everything in it goes, too."""
+    node.names -= 1
+    if node.linked:
+        return
     if isinstance(node, FileNode):
         space.used -= len(node.content)
     elif isinstance(node, FolderNode):
@@ -129,18 +137,41 @@ def release(node: Node, space: Space) -> None:
             release(child, space)
 
 
-def copy_tree(node: Node) -> Node:
-    """The same tree in nodes of its own; inodes and times are kept."""
-    if isinstance(node, FileNode):
-        return attrs.evolve(node, content=bytearray(node.content))
-    if isinstance(node, FolderNode):
-        children = {name: copy_tree(child) for name, child in node.children.items()}
-        return attrs.evolve(node, children=children)
-    return attrs.evolve(node)
+def copy_tree(root: FolderNode) -> FolderNode:
+    """The same tree in nodes of its own; inodes, times and second names are kept."""
+    copies: dict[Node, Node] = {}
+
+    def copy_folder(folder: FolderNode) -> FolderNode:
+        children = {name: copy_node(child) for name, child in folder.children.items()}
+        return attrs.evolve(folder, children=children)
+
+    def copy_node(node: Node) -> Node:
+        if node not in copies:
+            match node:
+                case FolderNode():
+                    copies[node] = copy_folder(node)
+                case FileNode():
+                    copies[node] = attrs.evolve(node, content=bytearray(node.content))
+                case _:
+                    copies[node] = attrs.evolve(node)
+        return copies[node]
+
+    return copy_folder(root)
 
 
-def content_bytes(node: Node) -> int:
-    """Bytes of content in a tree."""
-    if isinstance(node, FolderNode):
-        return sum(map(content_bytes, node.children.values()))
-    return node.size if isinstance(node, FileNode) else 0
+def walk(root: FolderNode) -> Iterator[tuple[str, Node]]:
+    """(path below `root`, node) of everything in a tree, by path; a file comes with each name."""
+    pending: list[tuple[str, Node]] = [("", root)]
+    while pending:
+        rel, node = pending.pop()
+        if rel:
+            yield rel, node
+        if isinstance(node, FolderNode):
+            prefix = f"{rel}/" if rel else ""
+            below = sorted(node.children.items(), reverse=True)
+            pending += [(prefix + name, child) for name, child in below]
+
+
+def content_bytes(root: FolderNode) -> int:
+    """Bytes of content in a tree; a file with two names counts once."""
+    return sum(node.size for node in {node for _, node in walk(root) if isinstance(node, FileNode)})

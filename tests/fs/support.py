@@ -167,6 +167,10 @@ class RecordingFolder:
         self.step("rename", source, target)
         self.inner.rename(source, target)
 
+    def link_or_copy(self, source: str, target: str) -> None:
+        self.step("link_or_copy", source, target)
+        self.inner.link_or_copy(source, target)
+
     def remove_file(self, rel: str) -> None:
         self.step("remove_file", rel)
         self.inner.remove_file(rel)
@@ -182,6 +186,10 @@ class RecordingFolder:
     def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
         self.step("sync_all", *files, "|", *folders)
         self.inner.sync_all(files, folders)
+
+    def system_path(self, rel: str) -> str | None:
+        self.step("system_path", rel)
+        return self.inner.system_path(rel)
 
     def free_bytes(self) -> int:
         self.step("free_bytes")
@@ -223,6 +231,10 @@ class RecordingFile:
     def sync(self) -> None:
         self.folder.step("sync", self.rel)
         self.inner.sync()
+
+    def set_attributes(self, *, mtime_ns: int | None, executable: bool) -> None:
+        self.folder.step("set_attributes", self.rel)
+        self.inner.set_attributes(mtime_ns=mtime_ns, executable=executable)
 
     def entry(self) -> Entry:
         return self.inner.entry()

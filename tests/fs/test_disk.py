@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lanspread.fs import sync_disk
+from lanspread.fs import disk_copy, sync_disk
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.disk_paths import PathFolder
 from lanspread.seams import Folder, Kind
@@ -169,3 +170,117 @@ def test_a_replaced_folder_is_gone(tree: Path) -> None:
     (tree / "sub").mkdir()
     with pytest.raises(FileNotFoundError):
         folder.list()
+
+
+# -- second names, and copies where there are none -------------------------------------------------
+
+
+def no_second_names(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP])
+def test_a_copy_where_there_is_no_second_name(
+    opener: Opener, tree: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    no_second_names(monkeypatch, number)
+    (tree / "sub/file").write_bytes(b"hello" * 500_000)
+    (tree / "sub/file").chmod(0o750)
+    os.utime(tree / "sub/file", ns=(5, 1_600_000_000_000_000_100))
+    before = open_descriptors()
+    with opener(str(tree)) as folder:
+        folder.link_or_copy("sub/file", "copy")
+        assert folder.entry("copy").inode != folder.entry("sub/file").inode
+        assert folder.entry("copy").mtime_ns == 1_600_000_000_000_000_100
+        folder.link_or_copy("dangling", "sub/dangling")
+        for source in ("sub/file", "link"):
+            with pytest.raises(FileExistsError):
+                folder.link_or_copy(source, "dangling")
+    assert open_descriptors() == before
+    assert (tree / "copy").read_bytes() == b"hello" * 500_000
+    assert (tree / "copy").stat().st_mode & 0o7777 == 0o750
+    assert os.readlink(tree / "sub/dangling") == os.readlink(tree / "dangling")
+
+
+def test_no_copy_of_what_is_no_file(
+    opener: Opener, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tree / "fifo")
+    with socket.socket(socket.AF_UNIX) as unix, opener(str(tree)) as folder:
+        unix.bind(str(tree / "sock"))
+        folder.link_or_copy("fifo", "second")
+        assert folder.entry("second").kind is Kind.OTHER
+        no_second_names(monkeypatch, errno.EPERM)
+        before = open_descriptors()
+        for name in ("fifo", "sock"):
+            with pytest.raises(OSError, match=r"."):
+                folder.link_or_copy(name, "copy")
+        assert open_descriptors() == before
+    assert not (tree / "copy").exists()
+
+
+def test_other_errors_make_no_copy(
+    opener: Opener, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_second_names(monkeypatch, errno.EIO)
+    with opener(str(tree)) as folder, pytest.raises(OSError, match="Input/output"):
+        folder.link_or_copy("sub/file", "copy")
+    assert not (tree / "copy").exists()
+
+
+def test_a_copy_that_fails_leaves_nothing(
+    opener: Opener, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: int, target: int) -> None:
+        os.write(target, b"half")
+        raise OSError(errno.ENOSPC, "full")
+
+    no_second_names(monkeypatch, errno.EXDEV)
+    monkeypatch.setattr(disk_copy, "_copy_bytes", full)
+    before = open_descriptors()
+    with opener(str(tree)) as folder, pytest.raises(OSError, match="full"):
+        folder.link_or_copy("sub/file", "copy")
+    assert open_descriptors() == before
+    assert not (tree / "copy").exists()
+
+
+def test_the_path_for_a_library(opener: Opener, tree: Path) -> None:
+    with opener(str(tree)) as folder:
+        path = folder.system_path("sub/file")
+        assert path is not None
+        assert Path(path).read_bytes() == b"hello"
+
+
+def test_the_path_for_a_library_stays_in_the_folder_that_is_open(tree: Path) -> None:
+    with DiskFileSystem().open_folder(str(tree / "sub")) as folder:
+        path = folder.system_path("file")
+        (tree / "sub").rename(tree / "away")
+        write_tree(tree, {"sub/file": b"another"})
+        assert path is not None
+        assert Path(path).read_bytes() == b"hello"
+
+
+def test_programs_can_be_run_by_whoever_reads_them(opener: Opener, tree: Path) -> None:
+    path = tree / "sub/file"
+    with opener(str(tree)) as folder, folder.open("sub/file", "write") as file:
+        for before, executable, after in (
+            (0o640, True, 0o750),
+            (0o666, True, 0o777),
+            (0o4755, True, 0o755),
+            (0o755, False, 0o644),
+        ):
+            path.chmod(before)
+            file.set_attributes(mtime_ns=None, executable=executable)
+            assert path.stat().st_mode & 0o7777 == after
+
+
+@pytest.mark.parametrize("mtime_ns", [2**80, -(2**80), -1, 0, 2**63 - 1])
+def test_times_that_no_file_can_have_are_no_error(
+    opener: Opener, tree: Path, mtime_ns: int
+) -> None:
+    with opener(str(tree)) as folder, folder.open("sub/file", "write") as file:
+        file.set_attributes(mtime_ns=mtime_ns, executable=False)
+        assert file.read_at(10, 0) == b"hello"

@@ -11,7 +11,7 @@ from lanspread import limits
 from lanspread.fs.digests import BlockHasher, hash_files
 from lanspread.fs.errors import FileChanged
 from lanspread.fs.reading import ExtentReader
-from lanspread.fs.scan import fingerprint_game, list_games, scan_game
+from lanspread.fs.scan import list_games, look_at_game, scan_game
 from lanspread.model import blocks_of
 from tests.fs.support import (
     BLOCK,
@@ -192,20 +192,20 @@ def test_fingerprint_sees_the_root_but_not_the_users_files(tmp_path: Path) -> No
     game = tmp_path / "g"
     write_tree(game, GAME)
     with open_folder(tmp_path) as games:
-        first = fingerprint_game(games, "g")
-        assert first == scan_game(games, "g").fingerprint
+        first = look_at_game(games, "g")
+        assert first.fingerprint == scan_game(games, "g").fingerprint
         (game / "local").mkdir()
-        installed = fingerprint_game(games, "g")
+        installed = look_at_game(games, "g")
         assert installed != first
         write_tree(game, {"local/save": b"1", "sub/more": b"1"})
-        assert fingerprint_game(games, "g") == installed
+        assert look_at_game(games, "g") == installed
         (game / "game.eti").write_bytes(b"other")
-        changed = fingerprint_game(games, "g")
+        changed = look_at_game(games, "g")
         assert changed != installed
         # Replaced under its old name: the folder's own time tells.
         (game / ".new").write_bytes(b"z")
         (game / ".new").rename(game / ".hidden")
-        assert fingerprint_game(games, "g") != changed
+        assert look_at_game(games, "g") != changed
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:

@@ -33,15 +33,15 @@ warnings = st.lists(st.builds(ScanWarning, texts, texts, texts), max_size=3)
 @given(
     stamps=stamps,
     blocks_known=st.lists(st.integers(0, 6), min_size=10, max_size=10),
-    texts=st.tuples(texts, texts, st.none() | texts),
-    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    texts=st.tuples(texts, texts, st.none() | texts, st.none() | texts),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
     warnings=warnings,
 )
 def test_comes_back_as_it_was(
     stamps: list[FileStamp],
     blocks_known: list[int],
-    texts: tuple[str, str, str | None],
-    flags: tuple[bool, bool, bool],
+    texts: tuple[str, str, str | None, str | None],
+    flags: tuple[bool, bool, bool, bool],
     warnings: list[ScanWarning],
 ) -> None:
     manifest = manifest_of(FileEntry(stamp.path, stamp.size) for stamp in stamps)
@@ -58,9 +58,12 @@ def test_comes_back_as_it_was(
         version=texts[1],
         downloaded=flags[0],
         installed=flags[1],
+        installed_version=texts[3],
+        unfinished=flags[3],
         manifest=manifest,
         stamps=ordered,
         fingerprint=b"f" * 32,
+        leftovers=False,
         problem=texts[2],
         warnings=tuple(warnings),
     )
@@ -104,9 +107,12 @@ def test_what_was_cut_is_nothing(end: int) -> None:
         version="1",
         downloaded=True,
         installed=False,
+        installed_version=None,
+        unfinished=False,
         manifest=manifest,
         stamps=(FileStamp("a", 5, 1, 2),),
         fingerprint=b"f" * 32,
+        leftovers=False,
         problem=None,
         warnings=(),
     )

@@ -158,6 +158,29 @@ REFUSED: list[tuple[str, tuple[str, ...], int | None]] = [
     ("rename", ("sub/file", "link"), None),
     ("rename", ("sub/file", "sub/file"), None),
     ("rename", ("", "x"), errno.EINVAL),
+    ("rename", ("sub", "other"), None),
+    ("rename", ("sub", "gone/sub"), errno.ENOENT),
+    ("rename", ("sub", "pipe"), errno.ENOTDIR),
+    ("link_or_copy", ("sub/file", "new"), None),
+    ("link_or_copy", ("link", "new"), None),
+    ("link_or_copy", ("dangling", "sub/new"), None),
+    ("link_or_copy", ("pipe", "new"), None),
+    ("link_or_copy", ("sub/file", "sub/file"), errno.EEXIST),
+    ("link_or_copy", ("sub/file", "sub"), errno.EEXIST),
+    ("link_or_copy", ("sub/file", "dangling"), errno.EEXIST),
+    ("link_or_copy", ("sub", "new"), errno.EISDIR),
+    ("link_or_copy", ("gone", "new"), errno.ENOENT),
+    ("link_or_copy", ("sub/file", "gone/new"), errno.ENOENT),
+    ("link_or_copy", ("link/secret", "new"), errno.ENOTDIR),
+    ("link_or_copy", ("sub/file", "link/new"), errno.ENOTDIR),
+    ("link_or_copy", ("", "new"), errno.EINVAL),
+    ("link_or_copy", ("sub/file", "../new"), errno.EINVAL),
+    ("system_path", ("sub/file",), None),
+    ("system_path", ("sub",), errno.EINVAL),
+    ("system_path", ("pipe",), errno.EINVAL),
+    ("system_path", ("sub/filelink",), errno.EINVAL),
+    ("system_path", ("link/secret",), errno.ENOTDIR),
+    ("system_path", ("gone",), errno.ENOENT),
 ]
 
 
@@ -236,6 +259,61 @@ def test_replacing_keeps_the_inode_of_what_came(world: World) -> None:
         assert folder.entry("sub/file").size == 3
 
 
+def test_a_folder_is_renamed_with_all_that_is_in_it(world: World) -> None:
+    with world.open() as folder, folder.folder("sub") as held, folder.open("sub/file", "read") as f:
+        inode = folder.entry("sub").inode
+        folder.make_folder("elsewhere")
+        folder.rename("sub", "elsewhere/moved")
+        assert not folder.exists("sub")
+        assert folder.entry("elsewhere/moved").inode == inode
+        assert f.read_at(10, 0) == b"hello"
+        held.make_folder("new")
+        assert {entry.name for entry in folder.list("elsewhere/moved")} == {
+            "file", "filelink", "new",
+        }  # fmt: skip
+
+
+def test_a_second_name_is_the_same_file(world: World) -> None:
+    with world.open() as folder:
+        folder.link_or_copy("sub/file", "second")
+        assert folder.entry("second").inode == folder.entry("sub/file").inode
+        with folder.open("second", "write") as file:
+            file.write_at(b"J", 0)
+        with folder.open("sub/file", "read") as file:
+            assert file.read_at(10, 0) == b"Jello"
+        # Of two names of one file, a rename makes neither go.
+        folder.rename("second", "sub/file")
+        assert folder.exists("second")
+        folder.remove_file("sub/file")
+        with folder.open("second", "read") as file:
+            assert file.read_at(10, 0) == b"Jello"
+        folder.link_or_copy("link", "sub/link")
+        assert folder.entry("sub/link").kind is Kind.LINK
+        assert folder.entry("sub/link").size == folder.entry("link").size
+
+
+def test_a_second_name_is_nothing_in_a_folder_that_is_gone(world: World) -> None:
+    with world.open() as folder:
+        folder.make_folder("empty")
+        with folder.folder("empty") as held:
+            held.make_folder("deep")
+            folder.remove_folder("empty/deep")
+            folder.remove_folder("empty")
+            assert number_of(held.make_folder, "x") == errno.ENOENT
+            assert folder.exists("sub/file")
+
+
+def test_a_file_gets_the_time_that_an_archive_says(world: World) -> None:
+    with world.open() as folder, folder.open("sub/new", "create") as file:
+        file.write_at(b"x", 0)
+        file.set_attributes(mtime_ns=1_000_000_000_000_000_100, executable=True)
+        assert file.entry().mtime_ns == 1_000_000_000_000_000_100
+        file.set_attributes(mtime_ns=None, executable=False)
+        assert folder.entry("sub/new").mtime_ns == 1_000_000_000_000_000_100
+        file.close()
+        assert number_of(file.set_attributes, mtime_ns=1, executable=False) == errno.EBADF
+
+
 # -- what only memory has -------------------------------------------------------------------------
 
 
@@ -269,6 +347,36 @@ def test_a_full_disk_and_its_space() -> None:
         assert folder.free_bytes() == 100
         file.write_at(bytes(1_000), 0)
         assert folder.free_bytes() == 100
+
+
+def test_a_second_name_takes_no_space() -> None:
+    files = MemoryFileSystem(capacity_bytes=100)
+    files.write_file("/g/a", bytes(60))
+    with files.open_folder("/g") as folder:
+        folder.make_folder("below")
+        folder.link_or_copy("a", "below/b")
+        assert folder.free_bytes() == 40
+        files.restore(files.snapshot())
+    with files.open_folder("/g") as folder:
+        assert folder.free_bytes() == 40
+        assert folder.entry("a").inode == folder.entry("below/b").inode
+        with folder.open("a", "write") as file:
+            folder.remove_file("a")
+            assert folder.free_bytes() == 40
+            file.write_at(bytes(70), 0)
+            assert folder.free_bytes() == 30
+            files.discard("/g/below")
+            assert folder.free_bytes() == 100
+
+
+def test_programs_are_told_from_other_files() -> None:
+    files = MemoryFileSystem()
+    files.write_tree("/g", {"run": b"", "read": b""})
+    with files.open_folder("/g") as folder, folder.open("run", "write") as file:
+        file.set_attributes(mtime_ns=None, executable=True)
+    assert files.is_executable("/g/run")
+    assert not files.is_executable("/g/read")
+    assert not files.is_executable("/g")
 
 
 def test_a_snapshot_brings_everything_back() -> None:

@@ -36,6 +36,8 @@ def a_game(files: tuple[FileEntry, ...], *, hashed: bool = True, block: int = BL
         version="1.0",
         downloaded=True,
         installed=False,
+        installed_version=None,
+        unfinished=False,
         size=sum(entry.size for entry in files),
         manifest_hash=b"m" * 32,
         content_hash=b"c" * 32 if hashed else None,

@@ -36,6 +36,8 @@ CHANGES = {
     "write",
     "make_folder",
     "rename",
+    "link_or_copy",
+    "set_attributes",
     "remove_file",
     "remove_folder",
 }

@@ -1,0 +1,112 @@
+"""The install record: what an install put into `local/`, which tells the user's files from ours.
+
+Read back like something off the network: what does not pass is as good as not there, and then an
+update keeps everything that differs. Its paths are only ever looked up, never opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+import attrs
+import msgspec
+
+from lanspread import limits
+from lanspread.fs.download.records import replace_file
+from lanspread.fs.install.names import NEW_RECORD, RECORD
+from lanspread.fs.manifest import DIGEST_BYTES
+from lanspread.fs.paths import OWN_FOLDER
+from lanspread.seams import Folder
+
+_MAX_BYTES: Final = 512 * limits.MIB
+
+
+@attrs.frozen
+class InstalledFile:
+    """A file as its archive had it; `digest` is BLAKE3 of all of it."""
+
+    size: int
+    digest: bytes
+
+
+@attrs.frozen
+class InstallRecord:
+    """`files` are below `local/`."""
+
+    version: str
+    files: Mapping[str, InstalledFile]
+
+
+_Text = Annotated[str, msgspec.Meta(max_length=4 * limits.MAX_PATH_BYTES)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_GAME_BYTES)]
+_Hex = Annotated[str, msgspec.Meta(pattern=f"^[0-9a-f]{{{2 * DIGEST_BYTES}}}$")]
+
+
+class _Stored(msgspec.Struct):
+    format: Literal[1]
+    version: _Text
+    files: Annotated[
+        list[tuple[_Text, _Size, _Hex]], msgspec.Meta(max_length=limits.MAX_FILES_PER_GAME)
+    ]
+
+
+_decoder: Final = msgspec.json.Decoder(_Stored)
+
+
+def encode_install_record(record: InstallRecord) -> bytes:
+    files = [(path, file.size, file.digest.hex()) for path, file in sorted(record.files.items())]
+    return msgspec.json.encode(_Stored(format=1, version=record.version, files=files))
+
+
+def decode_install_record(data: bytes) -> InstallRecord | None:
+    """What `encode_install_record` made, None for anything else."""
+    try:
+        stored = _decoder.decode(data)
+        return InstallRecord(
+            stored.version,
+            {
+                path: InstalledFile(size, bytes.fromhex(digest))
+                for path, size, digest in stored.files
+            },
+        )
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def read_install_record(folder: Folder) -> InstallRecord | None:
+    """The record in a game's folder. Raises `OSError` if it is there and cannot be read."""
+    try:
+        with folder.open(RECORD, "read") as file:
+            size = file.entry().size
+            return decode_install_record(file.read_at(size, 0)) if size <= _MAX_BYTES else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write_new_record(folder: Folder, record: InstallRecord) -> None:
+    """Write the record of an install before its commit point; on the disk when this returns."""
+    folder.make_folder(OWN_FOLDER)
+    replace_file(folder, NEW_RECORD, encode_install_record(record))
+    folder.sync_folder()
+
+
+def promote_record(folder: Folder) -> None:
+    """The new record, if there is one, is the record; on the disk when this returns."""
+    if folder.exists(NEW_RECORD):
+        folder.rename(NEW_RECORD, RECORD)
+    _sync(folder)
+
+
+def drop_record(folder: Folder, rel: str) -> None:
+    """`RECORD` or `NEW_RECORD` is gone from the disk when this returns."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        folder.remove_file(rel)
+    _sync(folder)
+
+
+def _sync(folder: Folder) -> None:
+    # Also if nothing was done: a program that was killed before may have done it without a sync.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        folder.sync_folder(OWN_FOLDER)

@@ -1,0 +1,114 @@
+"""What install and update share: how they begin, and the staging folder that one rename commits."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from lanspread import limits
+from lanspread.fs.errors import FolderNotEmpty, InTheWay, NoSpace, NotDownloaded, Unrepaired
+from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, NEW_RECORD
+from lanspread.fs.install.record import InstallRecord, drop_record, write_new_record
+from lanspread.fs.install.recovery import recover
+from lanspread.fs.install.trees import kind_of, mark, unmark
+from lanspread.fs.manifest import VERSION_BYTES, version_of
+from lanspread.fs.paths import VERSION_INI
+from lanspread.fs.progress import Watch
+from lanspread.seams import Folder, Kind
+
+# What is left free beside what unpacking takes: for folders, and for what others write meanwhile.
+_MARGIN_BYTES: Final = limits.MIB
+_MARGIN_PART: Final = 200
+
+
+@attrs.frozen(kw_only=True)
+class Installed:
+    """A game's `local/` is of `version`.
+
+    `changed` is False if it was before. `kept` are the user's files that an update took along, as
+    they are called in `local/` now, sorted. `left` are names of ours that could not be removed yet.
+    """
+
+    version: str
+    changed: bool = True
+    kept: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def repaired(folder: Folder, watch: Watch) -> None:
+    """Nothing interrupted is in a game's folder. Raises `Unrepaired`, `OSError`."""
+    found = recover(folder, watch)
+    if found.blocked is not None:
+        raise Unrepaired(found.blocked)
+
+
+def make_ready(folder: Folder, watch: Watch) -> None:
+    """Make a game's folder ready for an operation on `local/`.
+
+    Raises `Unrepaired`, `FolderNotEmpty` if a name that we need holds something that is not ours or
+    could not be removed, `OSError`.
+    """
+    repaired(folder, watch)
+    for name in (INSTALLING, BACKUP):
+        kind = kind_of(folder, name)
+        if kind is Kind.FOLDER:
+            try:
+                # An empty one is nobody's.
+                folder.remove_folder(name)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise FolderNotEmpty([name]) from error
+        elif kind is not None:
+            raise FolderNotEmpty([name])
+    # One that an interrupted install left; the next must not take it for its own.
+    drop_record(folder, NEW_RECORD)
+
+
+def downloaded_version(folder: Folder) -> str:
+    """The version of a game whose files are all here. Raises `NotDownloaded`, `OSError`."""
+    if kind_of(folder, VERSION_INI) is not Kind.FILE:
+        raise NotDownloaded("the game is not downloaded")
+    with folder.open(VERSION_INI, "read") as file:
+        return version_of(file.read_at(VERSION_BYTES, 0))
+
+
+def local_is_there(folder: Folder) -> bool:
+    """Whether the game is installed. Raises `InTheWay` if `local` is no folder, `OSError`."""
+    kind = kind_of(folder, LOCAL)
+    if kind is not None and kind is not Kind.FOLDER:
+        raise InTheWay(LOCAL, "is a link or a file and not a folder")
+    return kind is Kind.FOLDER
+
+
+def make_staging(folder: Folder) -> None:
+    """Make the staging folder, marked as ours; on the disk when this returns."""
+    folder.make_folder(INSTALLING)
+    mark(folder, INSTALLING)
+    folder.sync_folder()
+
+
+def seal_staging(
+    folder: Folder, files: Sequence[str], folders: Sequence[str], record: InstallRecord
+) -> None:
+    """Everything in the staging folder and its record are on the disk, and the marker is gone.
+
+    `files` and `folders` are below the staging folder.
+    """
+    folder.sync_all(
+        [f"{INSTALLING}/{rel}" for rel in files],
+        [INSTALLING, *(f"{INSTALLING}/{rel}" for rel in folders)],
+    )
+    write_new_record(folder, record)
+    unmark(folder, INSTALLING)
+
+
+def check_space(folder: Folder, needed_bytes: int) -> None:
+    """Raises `NoSpace` if so much and a margin are not free."""
+    needed = needed_bytes + _MARGIN_BYTES + needed_bytes // _MARGIN_PART
+    free = folder.free_bytes()
+    if needed > free:
+        raise NoSpace(needed, free)

@@ -1,0 +1,56 @@
+"""Removing `local/`, saves included. The order of writes is in docs/recovery.md. Calls block."""
+
+from __future__ import annotations
+
+import contextlib
+
+import attrs
+
+from lanspread.fs.errors import NotInstalled
+from lanspread.fs.install.intent import IntentKind, write_intent
+from lanspread.fs.install.names import BACKUP, LOCAL, OWNED
+from lanspread.fs.install.record import read_install_record
+from lanspread.fs.install.recovery import finish
+from lanspread.fs.install.staging import local_is_there, make_ready
+from lanspread.fs.install.trees import content_bytes, mark, unmark
+from lanspread.fs.progress import UNWATCHED, Watch
+from lanspread.seams import Folder
+
+
+@attrs.frozen(kw_only=True)
+class Uninstalled:
+    """`version` is what was installed, "" if that is not known; `left` are names of ours that could
+    not be removed yet."""
+
+    version: str
+    left: tuple[str, ...] = ()
+
+
+def uninstall(folder: Folder, watch: Watch = UNWATCHED) -> Uninstalled:
+    """Remove `local/` with everything in it.
+
+    Once committed it is uninstalled, even if it is stopped or a file cannot be removed yet. Raises
+    `NotInstalled`, `FolderNotEmpty`, `InTheWay`, `Unrepaired`, `Stopped`, `OSError`; before the
+    commit point `recover` puts everything back.
+    """
+    make_ready(folder, watch)
+    if not local_is_there(folder):
+        raise NotInstalled("the game is not installed")
+    record = read_install_record(folder)
+    version = "" if record is None else record.version
+    watch.expect(content_bytes(folder, LOCAL, watch))
+    # One that is there already would look like the commit.
+    unmark(folder, LOCAL)
+    write_intent(folder, IntentKind.UNINSTALLING, version)
+    watch.step()
+    folder.rename(LOCAL, BACKUP)
+    folder.sync_folder()
+    watch.step()
+    try:
+        mark(folder, BACKUP)  # The commit point.
+    except OSError:
+        # A marker that may not be on the disk must not make recovery go on.
+        with contextlib.suppress(OSError):
+            folder.remove_file(f"{BACKUP}/{OWNED}")
+        raise
+    return Uninstalled(version=version, left=tuple(finish(folder, watch)))

@@ -1,0 +1,184 @@
+"""Updating `local/` to the downloaded version. The order of writes is in docs/recovery.md.
+
+Calls block; every error before the commit point leaves its traces to `recover`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import Final
+
+from blake3 import blake3
+
+from lanspread import limits
+from lanspread.fs.errors import CannotKeep, FileChanged, NotInstalled
+from lanspread.fs.install.carry_over import CarryOver, plan_carry_over
+from lanspread.fs.install.intent import IntentKind, write_intent
+from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, OWNED
+from lanspread.fs.install.record import InstalledFile, InstallRecord, read_install_record
+from lanspread.fs.install.recovery import finish
+from lanspread.fs.install.staging import (
+    Installed,
+    check_space,
+    downloaded_version,
+    local_is_there,
+    make_ready,
+    make_staging,
+    seal_staging,
+)
+from lanspread.fs.install.trees import kind_of, unmark, walk
+from lanspread.fs.install.unpack import Opener, open_source
+from lanspread.fs.progress import UNWATCHED, StopOnly, Watch
+from lanspread.seams import Entry, Folder, Kind
+
+# How a disk says that it does not take this file or this name, whatever is free on it.
+_NOT_TAKEN: Final = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EINVAL,
+    errno.ELOOP,
+    errno.EMLINK,
+    errno.ENAMETOOLONG,
+    errno.EPERM,
+}
+
+
+def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> Installed:
+    """Replace `local/` by the downloaded version, with everything in it that is the user's.
+
+    Nothing is done if the install record says that it is of that version.
+
+    Raises `NotInstalled`, `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `InTheWay`,
+    `Unrepaired`, `NoSpace`, `UnsafePath`, `ArchiveError`, `CannotKeep` for a file of the user's,
+    `FileChanged` if the user's files change meanwhile, `Stopped`, `OSError`.
+    """
+    make_ready(folder, watch)
+    version = downloaded_version(folder)
+    if not local_is_there(folder):
+        raise NotInstalled("the game is not installed")
+    record = read_install_record(folder)
+    if record is not None and record.version == version:
+        return Installed(version=version, changed=False)
+    old_files = None if record is None else record.files
+    with open_source(folder, open_archive) as source:
+        sizes = _sizes_compared(_walk_theirs(folder, watch), old_files, source.layout.sizes)
+        watch.expect(source.layout.unpacked_bytes + sizes)
+        check_space(folder, source.needed_bytes)
+        # In the backup it would say that the update is committed.
+        unmark(folder, LOCAL)
+        write_intent(folder, IntentKind.UPDATING, version)
+        make_staging(folder)
+        new = source.unpack(folder, INSTALLING, watch)
+    theirs = _walk_theirs(folder, watch)
+    hasher = _Hasher(folder, watch)
+    plan = plan_carry_over(
+        theirs, old_files, new, source.layout.folders, hasher.digest_of, folds=_folds(folder)
+    )
+    _carry_over(folder, plan, watch)
+    files = {*new, *(keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.FILE)}
+    linked = {keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.LINK}
+    folders = [*source.layout.folders, *plan.folders]
+    seal_staging(folder, sorted(files - linked), folders, InstallRecord(version, new))
+    watch.step()
+    folder.rename(LOCAL, BACKUP)
+    folder.sync_folder()
+    # From here on nobody opens a file of it by its name, so nothing changes unseen.
+    _check_unchanged(folder, theirs, watch)
+    watch.step()
+    folder.rename(INSTALLING, LOCAL)  # The commit point.
+    folder.sync_folder()
+    left = finish(folder, StopOnly(watch))
+    return Installed(version=version, kept=plan.kept, left=tuple(left))
+
+
+def _walk_theirs(folder: Folder, watch: Watch, root: str = LOCAL) -> dict[str, Entry]:
+    found = walk(folder, root, watch)
+    marker = found.pop(OWNED, None)
+    # Ours is an empty file. A name that we need for ourselves can keep nothing for the user.
+    if marker is not None and (marker.kind is not Kind.FILE or marker.size):
+        raise CannotKeep(OWNED, "its name is reserved")
+    return found
+
+
+def _sizes_compared(
+    theirs: Mapping[str, Entry],
+    old: Mapping[str, InstalledFile] | None,
+    new_sizes: Mapping[str, int],
+) -> int:
+    """About how many bytes must be read to tell the user's files from ours."""
+    total = 0
+    for path, entry in theirs.items():
+        recorded = None if old is None else old.get(path)
+        size = new_sizes.get(path) if recorded is None else recorded.size
+        if entry.kind is Kind.FILE and entry.size == size:
+            total += entry.size
+    return total
+
+
+def _folds(folder: Folder) -> bool:
+    """Whether the disk takes names that differ in case for the same."""
+    return kind_of(folder, f"{INSTALLING}/{OWNED.upper()}") is not None
+
+
+class _Hasher:
+    """BLAKE3 of files in `local/`, each read once."""
+
+    def __init__(self, folder: Folder, watch: Watch) -> None:
+        self._folder = folder
+        self._watch = watch
+        self._known: dict[str, bytes] = {}
+
+    def digest_of(self, path: str) -> bytes:
+        if path not in self._known:
+            try:
+                self._known[path] = self._hash(path)
+            except OSError as error:
+                raise _not_kept(path, error) from error
+        return self._known[path]
+
+    def _hash(self, path: str) -> bytes:
+        digest = blake3()
+        at = 0
+        with self._folder.open(f"{LOCAL}/{path}", "read") as file:
+            while data := file.read_at(limits.MIB, at):
+                digest.update(data)
+                at += len(data)
+                self._watch.step()
+                self._watch.advance(len(data))
+        return digest.digest()
+
+
+def _carry_over(folder: Folder, plan: CarryOver, watch: Watch) -> None:
+    for rel in plan.folders:
+        folder.make_folder(f"{INSTALLING}/{rel}")
+    for keep in plan.keeps:
+        watch.step()
+        try:
+            if keep.replaces:
+                folder.remove_file(f"{INSTALLING}/{keep.target}")
+            folder.link_or_copy(f"{LOCAL}/{keep.source}", f"{INSTALLING}/{keep.target}")
+        except OSError as error:
+            raise _not_kept(keep.source, error) from error
+
+
+def _not_kept(path: str, error: OSError) -> Exception:
+    if isinstance(error, FileNotFoundError):
+        return FileChanged(f"{LOCAL}/{path}")
+    if error.errno in _NOT_TAKEN:
+        return CannotKeep(path, error.strerror or str(error))
+    return error
+
+
+def _check_unchanged(folder: Folder, theirs: Mapping[str, Entry], watch: Watch) -> None:
+    """Raises `FileChanged` if the old `local/` is not what was planned by."""
+    now = _walk_theirs(folder, watch, BACKUP)
+    for path in sorted(now.keys() | theirs.keys()):
+        if path not in now or path not in theirs or _look(now[path]) != _look(theirs[path]):
+            raise FileChanged(f"{LOCAL}/{path}")
+
+
+def _look(entry: Entry) -> tuple[object, ...]:
+    # A folder's time changes with what is in it, which is compared by itself.
+    return (entry.kind,) if entry.kind is Kind.FOLDER else (entry.kind, entry.size, entry.mtime_ns)
