@@ -43,8 +43,6 @@ import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-import attrs
-
 from lanspread import limits
 from lanspread.fs.download.journal import (
     JOURNAL,
@@ -63,6 +61,7 @@ from lanspread.fs.download.records import (
     RecordedFile,
     encode_record,
     replace_file,
+    set_plan_state,
     write_plan,
 )
 from lanspread.fs.download.reference import Reference
@@ -89,8 +88,8 @@ class DownloadTransaction:
     `folder` stays the caller's and is open until after `close`. The order of calls is `look` until
     it is done, `check`, `begin`, `write` and `checkpoint` as often as needed, `commit` or
     `finish_selection`, `close`; without `commit`, `close` leaves the partial files, the plan and
-    the journal that explain them. `write` and `checkpoint` may come from any thread, the others
-    from one at a time.
+    the journal that explain them. `has_begun`: something may have been written. `write` and
+    `checkpoint` may come from any thread, the others from one at a time.
     """
 
     def __init__(
@@ -117,9 +116,8 @@ class DownloadTransaction:
         self._survey: Survey | None = None
         self._finder: Finder | None = None
         self._looked = False
-        self._plan: Plan | None = None
+        self.has_begun = False
         self._writer: BlockWriter | None = None
-        self.committed = False
 
     # -- before anything is written ----------------------------------------------------------------
 
@@ -206,24 +204,16 @@ class DownloadTransaction:
     def checkpoint(self) -> None:
         """All that was written before the call counts after a crash when this returns.
 
-        Raises `FileChanged` for a file that is not as it was written, `OSError`.
+        Nothing where `begin` did not come to its end. Raises `FileChanged` for a file that is not
+        as it was written, `OSError`.
         """
-        self._begun().checkpoint()
+        if self._writer is not None:
+            self._writer.checkpoint()
 
     @property
     def unsynced_bytes(self) -> int:
         """How much was written since the last checkpoint."""
         return 0 if self._writer is None else self._writer.unsynced_bytes
-
-    def set_state(self, state: PlanState) -> None:
-        """Say in the plan what is to become of the download at the next start. Raises `OSError`.
-
-        Nothing before `begin` and after `commit`.
-        """
-        if self._plan is not None and not self.committed and self._plan.state is not state:
-            plan = attrs.evolve(self._plan, state=state)
-            write_plan(self._folder, plan)
-            self._plan = plan
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -235,7 +225,7 @@ class DownloadTransaction:
         writer = self._begun()
         writer.settle(self._wanted)
         writer.checkpoint()
-        self.set_state(PlanState.SELECTED)
+        set_plan_state(self._folder, PlanState.SELECTED)
 
     def commit(self) -> Digests:
         """Steps 6 to 9. Returns the digests by stamp, for the library.
@@ -260,7 +250,6 @@ class DownloadTransaction:
         found = {stamp: self._reference.digests_of(stamp.path)[1] for stamp in stamps}
         replace_file(self._folder, RECORD, encode_record(self._record(found)))
         self._folder.rename(VERSION_INI_TMP, VERSION_INI)
-        self.committed = True
         self._folder.sync_folder()
         writer.close()
         # Committed; what stays behind is removed by the next download.
@@ -313,6 +302,7 @@ class DownloadTransaction:
             for path, size in found.plan.files.items():
                 if path not in planned and self._folder.exists(path):
                     planned[path] = size
+        self.has_begun = True
         self._folder.make_folder(OWN_FOLDER)
         plan = Plan(
             version=reference.version,
@@ -326,7 +316,6 @@ class DownloadTransaction:
             selection=self._selection,
         )
         write_plan(self._folder, plan)
-        self._plan = plan
         self._folder.sync_folder()
 
     def _replace_journal(self) -> Journal:
