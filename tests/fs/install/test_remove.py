@@ -7,14 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
+from lanspread.fs.transaction import DownloadTransaction
 
 from lanspread.fs.disk import DiskFileSystem
+from lanspread.fs.download.records import PLAN, Plan, encode_plan
 from lanspread.fs.errors import FolderNotEmpty, InTheWay, Stopped, Unrepaired
 from lanspread.fs.install.install import install
 from lanspread.fs.install.recovery import recover
 from lanspread.fs.install.remove import Removed, remove
-from lanspread.fs.records import PLAN, Plan, encode_plan
-from lanspread.fs.transaction import DownloadTransaction
 from lanspread.seams import Folder
 from lanspread.testing import (
     FaultyFileSystem,

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from lanspread import limits
 from lanspread.fs.archives.members import (
     ArchiveBomb,
     ArchiveDamaged,
@@ -16,6 +14,8 @@ from lanspread.fs.archives.members import (
     Member,
     MemberKind,
 )
+
+from lanspread import limits
 from lanspread.fs.errors import Stopped
 from lanspread.fs.install.layout import Layout, Listing, lay_out
 from lanspread.fs.install.unpack import open_source
