@@ -26,11 +26,11 @@ demo: $(READY)
 
 test: $(READY)
 	@scripts/system-packages
-	$(BIN)/pytest -q --durations=10
+	$(BIN)/pytest -q -n auto --dist worksteal --durations=10
 
 soak: $(READY)
 	@scripts/system-packages
-	LANSPREAD_SOAK=1 $(BIN)/pytest -q --durations=20
+	LANSPREAD_SOAK=1 $(BIN)/pytest -q -n auto --dist worksteal --durations=20
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(BENCH)
