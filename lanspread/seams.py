@@ -234,6 +234,13 @@ class Folder(Protocol):
     def sync_all(self, files: Sequence[str], folders: Sequence[str]) -> None:
         """These files' bytes and these folders' names are on the disk when this returns."""
 
+    def system_path(self, rel: str) -> str | None:
+        """A path by which a library that knows only paths can open this file now.
+
+        It holds while the folder is open and nobody puts a link in the file's place; None where
+        files have no such path. Raises `OSError` if it is no regular file now, or behind a link.
+        """
+
     def free_bytes(self) -> int: ...
 
     def close(self) -> None: ...

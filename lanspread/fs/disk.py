@@ -197,6 +197,13 @@ class DiskFolder(Closing):
         for rel in folders:
             self.sync_folder(rel)
 
+    def system_path(self, rel: str) -> str:
+        if self.entry(rel).kind is not Kind.FILE:
+            raise OSError(errno.EINVAL, "not a regular file", rel)
+        # Through the descriptor it stays the same folder, whatever becomes of its path.
+        held = f"/proc/self/fd/{self._descriptor}"
+        return f"{held if os.path.isdir(held) else self._path}/{rel}"
+
     def free_bytes(self) -> int:
         status = os.fstatvfs(self._descriptor)
         return status.f_bavail * status.f_frsize

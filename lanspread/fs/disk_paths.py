@@ -127,6 +127,12 @@ class PathFolder(Closing):
         for rel in folders:
             self.sync_folder(rel)
 
+    def system_path(self, rel: str) -> str:
+        path = self._checked(rel)
+        if entry_of("", os.lstat(path)).kind is not Kind.FILE:
+            raise OSError(errno.EINVAL, "not a regular file", rel)
+        return path
+
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._folder_path("")).free
 

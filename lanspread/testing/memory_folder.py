@@ -141,6 +141,10 @@ class MemoryFolder(Closing):
         for rel in folders:
             self.sync_folder(rel)
 
+    def system_path(self, rel: str) -> None:
+        if self.entry(rel).kind is not Kind.FILE:
+            raise failure(errno.EINVAL, rel)
+
     def free_bytes(self) -> int:
         self._held()
         return max(0, self._files.space.capacity - self._files.space.used)

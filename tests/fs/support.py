@@ -182,6 +182,10 @@ class RecordingFolder:
         self.step("sync_all", *files, "|", *folders)
         self.inner.sync_all(files, folders)
 
+    def system_path(self, rel: str) -> str | None:
+        self.step("system_path", rel)
+        return self.inner.system_path(rel)
+
     def free_bytes(self) -> int:
         self.step("free_bytes")
         return self.inner.free_bytes()
