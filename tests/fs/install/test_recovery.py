@@ -223,3 +223,15 @@ def test_a_link_in_the_place_of_the_backup_is_not_followed(tmp_path: Path) -> No
         write_intent(folder, IntentKind.UNINSTALLING, "")
         assert "is no folder" in (recover(folder).blocked or "")
     assert (outside / "precious").read_bytes() == b"precious"
+
+
+def test_a_marker_that_may_not_be_on_the_disk_commits_nothing(files: MemoryFileSystem) -> None:
+    with files.open_folder(PATH) as folder:
+        install(folder, open_fake)
+    files.write_file(f"{PATH}/local/save", b"saved")
+    faulty = broken(files, errno.EIO, operations={"sync"}, path="*/.lanspread_owned", once=True)
+    with faulty.open_folder(PATH) as faulty_folder:
+        with pytest.raises(OSError, match="Input/output"):
+            uninstall(faulty_folder)
+        assert recover(faulty_folder).blocked is None
+        assert (files_in(faulty_folder, "local") or {})["save"] == b"saved"
