@@ -17,7 +17,6 @@ import pytest
 import trio
 
 from lanspread.cli.client import Client
-from lanspread.errors import LanspreadError
 from tests.cli.processes import Peer
 from tests.conftest import SOAK
 from tests.life.support import (
@@ -28,15 +27,16 @@ from tests.life.support import (
     shared,
     talking_to,
     tree,
+    until_ended,
     until_shown,
 )
 
 ROUNDS = 200 if SOAK else 20
 GAME = "alpha"
-ONE = Version.make("1.0", data_bytes=8 * MB, installed_bytes=12 * MB)
-TWO = Version.make("2.0", data_bytes=8 * MB, installed_bytes=12 * MB)
-# What each takes when nobody interferes, in seconds: a kill comes somewhere in it.
-TAKES_S = {"download": 2.0, "update": 2.5, "install": 0.4, "uninstall": 0.1, "remove": 0.1}
+ONE = Version.make("1.0", data_bytes=3 * MB, installed_bytes=4 * MB)
+TWO = Version.make("2.0", data_bytes=3 * MB, installed_bytes=4 * MB)
+# A first guess at how long each takes, in seconds.
+TAKES_S = {"download": 0.9, "update": 1.1, "install": 0.25, "uninstall": 0.1, "remove": 0.1}
 
 
 @pytest.fixture
@@ -62,44 +62,63 @@ class Life:
         self.saves: dict[str, bytes] = {}
         self.uninstalling = False
         self.log: list[str] = []
+        # What each took when nobody interfered, in seconds: a kill comes somewhere in it.
+        self.takes_s = dict(TAKES_S)
 
     @property
     def game(self) -> Path:
         return self.folder / "games" / GAME
 
     async def one_round(self) -> None:
-        """Start, see what recovery left, begin something, and be killed in the middle."""
+        """Start, see what recovery left, do something or nothing, and be killed in the middle of
+        something else."""
         peer = Peer(self.folder, *self.arguments)
         try:
             peer.ready()
             self.check_recovered()
-            self.play()
             async with talking_to(peer) as client:
-                kind = await self.begin_something(client)
-                await trio.sleep(self.rng.uniform(0, TAKES_S[kind]))
+                for _ in range(self.rng.randrange(3)):
+                    await self.do_something(client)
+                self.play()
+                kind, _ = await self.begin_something(client)
+                await trio.sleep(self.rng.uniform(0, self.takes_s[kind]))
+                self.log.append("killed")
         finally:
             peer.kill()
         self.check_disk()
 
     def play(self) -> None:
-        """The user plays: a save, and another setting."""
+        """The user plays, and saves."""
         if (self.game / "local").is_dir():
             name = f"save-{len(self.saves)}.dat"
             self.saves[name] = self.rng.randbytes(1_000)
             (self.game / "local" / name).write_bytes(self.saves[name])
 
-    async def begin_something(self, client: Client) -> str:
+    async def do_something(self, client: Client) -> None:
+        """Something that nobody interrupts."""
+        began = trio.current_time()
+        kind, operation_id = await self.begin_something(client)
+        if operation_id is None:
+            return
+        end = await until_ended(client, operation_id, kind)
+        assert end["type"] == f"{kind}.finished", (end, self.log)
+        self.takes_s[kind] = trio.current_time() - began
+        if kind == "uninstall":
+            self.saves.clear()
+            self.uninstalling = False
+
+    async def begin_something(self, client: Client) -> tuple[str, str | None]:
+        """(kind, operation) of what was begun, or of what went on by itself."""
         shown = await until_shown(client, GAME, lambda one: len(one["peers"]) >= 1)
         if shown["operation"] is not None:
-            # What was interrupted went on by itself.
             kind = str(shown["operation"]["kind"])
             self.log.append(f"{kind} went on")
-            return kind
+            return kind, str(shown["operation"]["operation_id"])
         choices = ["download"]
         if shown["downloaded"]:
-            choices = ["download", "install", "install", "remove"]
+            choices = ["install", "install", "install", "download", "remove"]
         if shown["downloaded"] and shown["installed"]:
-            choices = ["update", "update", "download", "install", "uninstall"]
+            choices = ["update", "update", "update", "download", "install", "uninstall"]
         kind = self.rng.choice(choices)
         self.log.append(kind)
         self.uninstalling = self.uninstalling or kind == "uninstall"
@@ -107,12 +126,8 @@ class Life:
         if kind == "download":
             variants = (await client.call("game.get", id=GAME))["variants"]
             parameters["variant"] = self.rng.choice(variants)["manifest_hash"]
-        try:
-            await client.call(f"game.{kind}", **parameters)
-        except LanspreadError as error:
-            # A source that was lost with the last life is not back yet.
-            self.log.append(f"{kind}: {error.code}")
-        return kind
+        answer = await client.call(f"game.{kind}", **parameters)
+        return kind, str(answer["operation_id"])
 
     def check_disk(self) -> None:
         """Straight after the kill: what says that it is whole is whole."""
