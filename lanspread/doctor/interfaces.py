@@ -91,7 +91,7 @@ def _flags(name: str) -> int | None:
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sH22x", name.encode(), 0))
+            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sH22x", name.encode()[:15], 0))
         except OSError:
             return None
     return int(struct.unpack_from("=16xH", answer)[0])
