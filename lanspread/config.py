@@ -270,16 +270,23 @@ def _from_file(setting: Setting, value: object) -> object:
 # -- all of them ----------------------------------------------------------------------------------
 
 
-def load_config(flags: Mapping[str, object], env: Mapping[str, str], state: str) -> Config:
+def load_config(
+    flags: Mapping[str, object],
+    env: Mapping[str, str],
+    state: str,
+    *,
+    use_file: bool = True,
+    games_needed: bool = True,
+) -> Config:
     """The settings of a peer whose state folder is `state`.
 
     `flags` holds what was given on the command line, by setting name: texts, numbers, tuples of
     texts; None or `()` where nothing was given. Raises `StartError`, with `usage` unless the file
-    could not be read.
+    could not be read. Where no games folder is needed, `games` is empty if none is given.
     """
     values: dict[str, object] = {}
     file_name = os.path.join(state, SETTINGS_FILE)
-    for key, raw in _read_file(file_name).items():
+    for key, raw in (_read_file(file_name) if use_file else {}).items():
         if key not in SETTINGS:
             raise StartError(f"{file_name}: unknown setting {_shown(key)}", usage=True)
         values[key] = _take(SETTINGS[key], f"{file_name}: {key}", _from_file, raw, state)
@@ -291,6 +298,8 @@ def load_config(flags: Mapping[str, object], env: Mapping[str, str], state: str)
         if given is not None and given != ():
             flag = "--" + key.replace("_", "-")
             values[key] = _take(setting, flag, lambda _, value: value, given, os.getcwd())
+    if not games_needed:
+        values.setdefault("games", "")
     if "games" not in values:
         raise StartError(
             "no games folder: give it with --games DIR, LANSPREAD_GAMES, or "

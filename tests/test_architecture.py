@@ -34,8 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "operations": BASE | {"fs", "sync", "transfer"},
     "peer": BASE | {"eventhub", "fs", "transport", "sync", "transfer", "operations"},
     "platform": BASE | {"fs", "transport"},
+    # It walks a peer's ways from outside: the same sockets and handshake, without a peer.
+    "doctor": BASE | {"fs", "transport", "sync", "platform"},
     "api": FRONT,
-    "cli": FRONT | {"api"},
+    "cli": FRONT | {"api", "doctor"},
     "__main__": {"cli"},
 }
 # `testing` may import everything, and nothing imports it.
@@ -56,14 +58,25 @@ ONLY_IN: dict[str, set[str]] = {
     "concurrent.futures": {"transport/mdns.py", "transport/mdns_responder.py"},
     "time": {"platform.py"},
     "watchfiles": {"fs/watch.py"},
-    "socket": {"config.py", "transport/udp.py"},
-    "zeroconf": {"transport/mdns_responder.py"},
-    "ifaddr": {"transport/udp.py"},
+    "socket": {
+        "config.py",
+        "transport/udp.py",
+        # What the doctor asks of the system is how it answers, which the seams hide on purpose.
+        "doctor/interfaces.py",
+        "doctor/mdns_socket.py",
+        "doctor/ports.py",
+        "doctor/system.py",
+        "doctor/udp_probe.py",
+        "doctor/way.py",
+    },
+    "zeroconf": {"transport/mdns_responder.py", "doctor/mdns_packets.py"},
+    "ifaddr": {"transport/udp.py", "doctor/interfaces.py"},  # the doctor: netmasks
     "sqlite3": {"fs/catalog.py", "fs/index.py"},
     "ctypes": {"fs/sync_disk.py"},
-    "fcntl": {"fs/locks.py", "fs/sync_disk.py"},
+    "fcntl": {"fs/locks.py", "fs/sync_disk.py", "doctor/interfaces.py"},
     "shutil": {
         "cli/demo_tree.py",
+        "doctor/folders.py",  # free space
         "fs/disk_paths.py",
         "testing/games.py",
         "testing/lan.py",
@@ -94,6 +107,9 @@ FILE_WORK: dict[str, str] = {
     "fs/catalog.py": "reads the catalog file, in a thread",
     "config.py": "reads lanspread.toml, before the event loop",
     "platform.py": "makes the seams",
+    "doctor/folders.py": "only looks, without a peer and its seams",
+    "doctor/firewall.py": "looks for traces of firewalls in /etc, /run and /sys",
+    "doctor/system.py": "reads the kernel's limits in /proc",
 }
 FILE_WORK_FOLDERS = ("cli/",)
 
@@ -103,7 +119,8 @@ HARMLESS_OS = {
     "urandom",
 }  # fmt: skip
 FORBIDDEN_TRIO = {
-    "trio.to_thread": {"platform.py", "fs/watch.py"},
+    # The doctor's threads only read, and are left behind where `Threads` waits.
+    "trio.to_thread": {"platform.py", "fs/watch.py", "doctor/probing.py"},
     "trio.from_thread": {"fs/watch.py"},
     "trio.Path": set[str](),
     "trio.open_file": set[str](),

@@ -224,3 +224,13 @@ def test_no_text_makes_a_setting_fail_oddly(name: str, text: str) -> None:
         load_config({}, {f"LANSPREAD_{name.upper()}": text}, "/nonexistent")
     except StartError as error:
         assert error.usage  # noqa: PT017
+
+
+def test_settings_without_a_games_folder(tmp_path: Path) -> None:
+    (tmp_path / "lanspread.toml").write_text("nonsense = 1\n")
+    config = load_config({}, {}, str(tmp_path), use_file=False, games_needed=False)
+    assert (config.games, config.state) == ("", str(tmp_path))
+    with pytest.raises(StartError, match="nonsense"):
+        load_config({}, {}, str(tmp_path), games_needed=False)
+    with pytest.raises(StartError, match="no games folder"):
+        load_config({}, {}, str(tmp_path), use_file=False)

@@ -264,6 +264,34 @@ def connect(address: str, state: str | None, as_json: bool) -> int:
 
 
 @cli.command()
+@click.option("--peer", metavar="HOST:PORT", help="Tell what fails on the way to this peer.")
+@click.option("--games", metavar="DIR", help="The games folder, if it is not in the settings.")
+@click.option("--interface", multiple=True, metavar="IP", help="Look at only these interfaces.")
+@_common
+def doctor(
+    peer: str | None,
+    games: str | None,
+    interface: tuple[str, ...],
+    state: str | None,
+    as_json: bool,
+) -> int:
+    """Look at this machine and its network, and say what is wrong and what to do.
+
+    Needs no running peer, changes nothing, and ends within 10 seconds.
+    """
+    try:
+        if peer is not None:
+            parse_host_port(peer)
+    except ValueError as error:
+        complain(f"--peer: {error}")
+        return USAGE
+    from lanspread.cli.doctor import doctor as look
+
+    flags = {"games": games, "interface": interface}
+    return run_async(look, flags, peer, os.environ, state_folder(state), as_json)
+
+
+@cli.command()
 @_common
 def demo(state: str | None, as_json: bool) -> int:
     """Three peers on this machine: find each other, fetch a game from two, compare.

@@ -68,6 +68,26 @@ def lock_folder(path: str) -> Lock:
     return Lock(descriptor)
 
 
+def is_locked(path: str) -> bool | None:
+    """Whether another process holds the lock of this file or folder; None where that is not told.
+
+    For a moment the lock is shared, so that a second one who asks is not kept out either. Raises
+    `OSError` if it cannot be opened.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in _BUSY else None
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _try_lock(descriptor: int) -> bool:
     try:
         if sys.platform == "win32":

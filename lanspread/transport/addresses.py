@@ -88,11 +88,12 @@ def can_reach(bound: Address, target: Address) -> bool:
 def without_virtual(addresses: Iterable[LocalAddress]) -> list[LocalAddress]:
     """Leave out VPN and container interfaces, unless nothing but loopback would remain."""
     every = list(addresses)
-    real = [one for one in every if not _is_virtual(one.interface)]
+    real = [one for one in every if not is_virtual(one.interface)]
     return real if any(not is_loopback(one.host) for one in real) else every
 
 
-def _is_virtual(interface: str) -> bool:
+def is_virtual(interface: str) -> bool:
+    """Whether an interface has the name of a VPN or of containers."""
     return interface.lower().startswith(VIRTUAL_INTERFACES)
 
 

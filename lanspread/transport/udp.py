@@ -70,8 +70,7 @@ class UdpSocket:
         self._left: deque[tuple[bytes, Address]] = deque()
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._view = memoryview(self._buffer)
-        self._offload_send = offload and _has_option(sock, _UDP_SEGMENT, 0)
-        self._offload_receive = offload and _has_option(sock, _UDP_GRO, 1)
+        self._offload_send, self._offload_receive = offloads(sock) if offload else (False, False)
         self._plain_targets: set[Address] = set()
         self._last_raw: _RawAddress | None = None
         self._last_source = self._address
@@ -319,8 +318,7 @@ class UdpNetwork:
                 sock.bind((str(ip), address.port, 0, index))
             else:
                 sock.bind((str(ip), address.port))
-            _grow_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
-            _grow_buffer(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
+            grow_buffers(sock)
             return UdpSocket(sock, offload=self._offload)
         except BaseException:
             sock.close()
@@ -367,6 +365,17 @@ def machine_addresses() -> list[LocalAddress]:
             if parsed is not None and parsed[0].is_link_local == bool(parsed[1]):
                 found.append(LocalAddress(host, name))
     return found
+
+
+def grow_buffers(sock: socket.socket) -> None:
+    """Give a UDP socket the buffers that a peer wants, as far as the system lets it."""
+    _grow_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
+    _grow_buffer(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
+
+
+def offloads(sock: socket.socket) -> tuple[bool, bool]:
+    """Switch on what the kernel has of segmentation offload: (sending, receiving)."""
+    return _has_option(sock, _UDP_SEGMENT, 0), _has_option(sock, _UDP_GRO, 1)
 
 
 def _grow_buffer(sock: socket.socket, option: int, forced: int) -> None:

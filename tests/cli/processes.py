@@ -19,6 +19,7 @@ class Peer:
     def __init__(self, folder: Path, *arguments: str, mdns: bool = False, **options: Any) -> None:
         self.state = folder / "state"
         self.games = folder / "games"
+        self.address = ""
         self.games.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lanspread", "run", "--games", str(self.games),

@@ -130,7 +130,7 @@ def test_help_and_version() -> None:
     done = lanspread()
     assert (done.returncode, done.stdout) == (2, "")
     for command in ("run", "games", "peers", "status", "get", "cancel", "connect", "watch",
-                    "shutdown", "demo"):  # fmt: skip
+                    "shutdown", "doctor", "demo"):  # fmt: skip
         help_text = lanspread(command, "--help").stdout
         assert "--json" in help_text
         assert "--state" in help_text
