@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from lanspread import limits
 from lanspread.fs.archives.members import (
     ArchiveBomb,
     ArchiveDamaged,
@@ -14,8 +17,6 @@ from lanspread.fs.archives.members import (
     Member,
     MemberKind,
 )
-
-from lanspread import limits
 from lanspread.fs.errors import Stopped
 from lanspread.fs.install.layout import Layout, Listing, lay_out
 from lanspread.fs.install.unpack import open_source
@@ -197,6 +198,19 @@ def test_more_archives_than_are_opened_together(files: MemoryFileSystem) -> None
         pass
     assert made
     assert not any(archive.is_open for archive in made)
+
+
+def test_more_archives_than_are_looked_at(files: MemoryFileSystem) -> None:
+    for number in range(5_000):
+        files.write_file(f"{PATH}/{number}.eti", b"")
+    faulty = FaultyFileSystem(files)
+    faulty.fail(errno.EIO, operations={"open"}, path="*.eti")
+    with (
+        faulty.open_folder(PATH) as folder,
+        pytest.raises(ArchiveUnsupported, match="more than"),
+        open_source(folder, opener({})),
+    ):
+        pass
 
 
 def test_a_stop_closes_what_is_open(files: MemoryFileSystem) -> None:
