@@ -9,8 +9,8 @@ from typing import Self
 
 import attrs
 from blake3 import blake3
-from lanspread.fs.archives.members import Archive, ArchiveDamaged, Member, MemberKind, Sink
 
+from lanspread.fs.archives.members import Archive, ArchiveDamaged, Member, MemberKind, Sink
 from lanspread.fs.errors import Stopped
 from lanspread.fs.install.record import InstalledFile
 from lanspread.seams import Folder, Kind

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from lanspread.fs.archives.members import ArchiveDamaged
 
 from lanspread import limits
+from lanspread.fs.archives.members import ArchiveDamaged
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.errors import (
     CannotKeep,

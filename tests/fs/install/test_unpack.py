@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from lanspread import limits
 from lanspread.fs.archives.members import (
     ArchiveBomb,
     ArchiveDamaged,
@@ -14,8 +16,6 @@ from lanspread.fs.archives.members import (
     Member,
     MemberKind,
 )
-
-from lanspread import limits
 from lanspread.fs.errors import Stopped
 from lanspread.fs.install.layout import Layout, Listing, lay_out
 from lanspread.fs.install.unpack import open_source
