@@ -39,7 +39,7 @@ async def pair(lan: VirtualLan, files: dict[str, int] = GAME) -> tuple[VirtualPe
 async def download(peer: VirtualPeer) -> None:
     """Have the whole game, whether that goes on by itself or not."""
     await until(lambda: peer.has_game("Large") or bool(peer.offers("Large")))
-    if not peer.has_game("Large") and not peer.peer.downloads.all():
+    if not peer.has_game("Large") and not peer.peer.operations.all():
         assert (await peer.fetch("Large")).type == "download.finished"
     await until(lambda: peer.has_game("Large"))
 
