@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from lanspread.fs.transaction import DownloadTransaction
 
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.download.records import PLAN, Plan, encode_plan
@@ -34,7 +33,7 @@ from tests.fs.install.support import (
     tree,
     write,
 )
-from tests.fs.support import BLOCK, download, manifest_of_files
+from tests.fs.support import BLOCK, download, transaction_for
 
 GAME = {
     "version.ini": b"1.0\n",
@@ -133,9 +132,9 @@ def test_a_game_that_was_copied_here(files: MemoryFileSystem) -> None:
 
 def test_a_download_that_was_not_finished(files: MemoryFileSystem) -> None:
     with files.open_folder(PATH) as folder:
-        transaction = DownloadTransaction(folder, manifest_of_files(GAME), BLOCK)
+        transaction = transaction_for(folder, GAME)
         transaction.begin()
-        transaction.write(0, 0, b"half of it"[: len(GAME["data/a"])])
+        transaction.write([(0, 0, b"half of it"[: len(GAME["data/a"])])])
         transaction.close()
         # Made, and cut off before it got its size.
         write(folder, "data/deep/b", b"")
@@ -151,9 +150,9 @@ def test_an_update_that_was_not_finished(files: MemoryFileSystem) -> None:
     with files.open_folder(PATH) as folder:
         download(folder, GAME)
         new = {"version.ini": b"2.0\n", "game.eti": b"two" * 5, "new/file": b"n" * 9}
-        transaction = DownloadTransaction(folder, manifest_of_files(new), BLOCK)
+        transaction = transaction_for(folder, new)
         transaction.begin()
-        transaction.write(1, 0, b"n" * 9)
+        transaction.write([(1, 0, b"n" * 9)])
         transaction.close()
         assert folder.exists("new/file")
         assert not folder.exists("version.ini")
@@ -181,7 +180,15 @@ def test_a_record_names_nothing_outside(tmp_path: Path) -> None:
 
 def test_a_plan_from_somewhere_else_reaches_nothing_of_ours(files: MemoryFileSystem) -> None:
     build(files)
-    hostile = Plan(files={"local/save": 5, "../x": 1, ".lanspread.json": 0}, copied=False)
+    hostile = Plan(
+        version="1",
+        manifest_hash=bytes(32),
+        content_hash=bytes(32),
+        block_bytes=BLOCK,
+        total_bytes=6,
+        files={"local/save": 5, "../x": 1, ".lanspread.json": 0},
+        copied=False,
+    )
     files.write_file(f"{PATH}/{PLAN}", encode_plan(hostile))
     with files.open_folder(PATH) as folder:
         remove(folder, forced=True)
