@@ -195,7 +195,7 @@ class LocalOperations:
     async def _uninstall(self, operation: Operation) -> OperationEvent:
         began = trio.current_time()
         await self._begin(operation)
-        done = await self._change(operation, uninstall)
+        done = await self._change(operation, uninstall, last=True)
         return events.UninstallFinished(
             operation_id=operation.id,
             id=operation.game_id,
@@ -256,8 +256,8 @@ class LocalOperations:
     ) -> T:
         """Run `call` on the game's folder in a thread: nobody reads or walks the game meanwhile.
 
-        `last`: the game's folder goes too if `call` left it empty. Cancelled, `call` stops at its
-        next step, and is waited for.
+        `last`: the game's folder goes too if `call` left nothing in it. Cancelled, `call` stops at
+        its next step, and is waited for.
         """
         library, game_id = self._library, operation.game_id
         watch = StoppableWatch()
@@ -270,34 +270,45 @@ class LocalOperations:
             return result
 
         with library.hold(game_id):
-            async with self._access.writing(game_id), trio.open_nursery() as nursery:
-                nursery.start_soon(self._report, operation, watch)
-                result = await run_stoppable(self._threads, work, watch)
-                nursery.cancel_scope.cancel()
+            async with self._access.writing(game_id):
+                # Beside the operation: a cancellation is to come from the work alone, which knows
+                # whether it was done by then.
+                reporting = trio.CancelScope()
+                self._performer.nursery.start_soon(self._report, operation, watch, reporting)
+                try:
+                    result = await run_stoppable(self._threads, work, watch)
+                finally:
+                    reporting.cancel()
         operation.done_bytes = operation.total_bytes
         return result
 
-    async def _report(self, operation: Operation, watch: StoppableWatch) -> None:
-        """Tell how far the thread is, twice a second."""
+    async def _report(
+        self, operation: Operation, watch: StoppableWatch, scope: trio.CancelScope
+    ) -> None:
+        """Tell how far the thread is, twice a second, until `scope` is cancelled."""
         meter = RateMeter()
         meter.add(trio.current_time(), 0)
-        while True:
-            await trio.sleep(limits.PROGRESS_INTERVAL_S)
-            # What begins with an estimate learns how much it is when the archives are open.
-            total = watch.total_bytes or operation.total_bytes
-            done = min(watch.done_bytes, total)
-            operation.done_bytes, operation.total_bytes = done, total
-            rate = meter.add(trio.current_time(), done)
-            self._publish(
-                _PROGRESS[operation.kind](
-                    operation_id=operation.id,
-                    id=operation.game_id,
-                    done_bytes=done,
-                    total_bytes=total,
-                    rate=rate,
-                    eta_s=(total - done) / rate if rate > 0 else None,
-                )
+        with scope:
+            while True:
+                await trio.sleep(limits.PROGRESS_INTERVAL_S)
+                self._tell(operation, watch, meter)
+
+    def _tell(self, operation: Operation, watch: StoppableWatch, meter: RateMeter) -> None:
+        # What begins with an estimate learns how much it is when the archives are open.
+        total = watch.total_bytes or operation.total_bytes
+        done = min(watch.done_bytes, total)
+        operation.done_bytes, operation.total_bytes = done, total
+        rate = meter.add(trio.current_time(), done)
+        self._publish(
+            _PROGRESS[operation.kind](
+                operation_id=operation.id,
+                id=operation.game_id,
+                done_bytes=done,
+                total_bytes=total,
+                rate=rate,
+                eta_s=(total - done) / rate if rate > 0 else None,
             )
+        )
 
 
 def _is_installed(local: LocalGame) -> bool:

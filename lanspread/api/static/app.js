@@ -3,7 +3,7 @@
 
 const games = new Map();
 const peers = new Map();
-const downloads = new Map(); // operation_id -> {id, done_bytes, total_bytes, rate, eta_s, note}
+const operations = new Map(); // operation_id -> {id, kind, state, done_bytes, total_bytes, rate, note}
 let socket = null;
 let self = "";
 let nextId = 1;
@@ -92,7 +92,7 @@ async function start(hello) {
 function fill(snapshot) {
   games.clear();
   peers.clear();
-  downloads.clear();
+  operations.clear();
   for (const peer of snapshot.peers) peers.set(peer.peer_id, peer);
   setGames(snapshot.games);
   show();
@@ -103,8 +103,9 @@ function setGames(list) {
   for (const game of list) {
     games.set(game.id, game);
     const operation = game.operation;
-    if (operation && operation.kind === "download" && !downloads.has(operation.operation_id)) {
-      downloads.set(operation.operation_id, { id: game.id, ...operation });
+    if (operation) {
+      const before = operations.get(operation.operation_id) || {};
+      operations.set(operation.operation_id, { ...before, id: game.id, ...operation });
     }
   }
 }
@@ -138,26 +139,34 @@ function apply({ seq, type, data }) {
     refresh();
   } else if (area === "library") {
     refresh();
-  } else if (area === "download") {
-    applyDownload(what, data);
+  } else if (data.operation_id && area !== "source") {
+    applyOperation(area, what, data);
+  } else if (area === "recovery") {
+    say(`${nameOf(data.id)}: ${data.what || data.why}`);
   } else if (type === "warning") {
     say(`${data.message}${data.remedy ? `: ${data.remedy}` : ""}`);
   }
   show();
 }
 
-function applyDownload(what, data) {
-  const name = games.has(data.id) ? games.get(data.id).name : data.id;
+function nameOf(id) {
+  return games.has(id) ? games.get(id).name : id;
+}
+
+function applyOperation(kind, what, data) {
+  const before = operations.get(data.operation_id) || { id: data.id, done_bytes: 0, total_bytes: 0 };
   if (what === "begin" || what === "progress" || what === "resumed") {
-    const before = downloads.get(data.operation_id) || { id: data.id, done_bytes: 0, total_bytes: 0 };
-    downloads.set(data.operation_id, { ...before, ...data, note: "" });
+    operations.set(data.operation_id, { ...before, kind, ...data, state: "running", note: "" });
   } else if (what === "paused") {
     const notes = { no_sources: "waiting for a peer that has it", disk_full: "the disk is full" };
-    const before = downloads.get(data.operation_id) || { id: data.id, done_bytes: 0, total_bytes: 0 };
-    downloads.set(data.operation_id, { ...before, note: notes[data.reason] || "paused" });
+    const state = data.reason === "user" ? "paused" : "waiting";
+    operations.set(data.operation_id, { ...before, kind, state, note: notes[data.reason] || "paused" });
   } else {
-    downloads.delete(data.operation_id);
-    if (what === "failed") say(`${name}: ${data.message}${data.remedy ? `: ${data.remedy}` : ""}`);
+    operations.delete(data.operation_id);
+    if (what === "failed") say(`${nameOf(data.id)}: ${data.message}${data.remedy ? `: ${data.remedy}` : ""}`);
+    if (what === "finished" && data.kept && data.kept.length) {
+      say(`${nameOf(data.id)}: your files were kept: ${data.kept.slice(0, 5).join(", ")}${data.kept.length > 5 ? ", …" : ""}`);
+    }
     refresh();
   }
 }
@@ -179,10 +188,11 @@ function cell(text, className = "") {
   return element;
 }
 
-function button(label, method, id) {
+function button(label, method, id, question = "") {
   const element = document.createElement("button");
   element.textContent = label;
   element.addEventListener("click", async () => {
+    if (question && !window.confirm(question)) return;
     element.disabled = true;
     try {
       await call(method, { id });
@@ -203,27 +213,54 @@ function show() {
   planned = true;
   requestAnimationFrame(() => {
     planned = false;
-    showDownloads();
+    showOperations();
     showGames();
     showPeers();
   });
 }
 
-function showDownloads() {
-  byId("downloads").hidden = downloads.size === 0;
-  byId("download-list").replaceChildren(...[...downloads.values()].map((download) => {
+const doing = {
+  download: "fetching", install: "installing", update: "updating", uninstall: "uninstalling", remove: "removing",
+};
+
+function showOperations() {
+  byId("operations").hidden = operations.size === 0;
+  byId("operation-list").replaceChildren(...[...operations.values()].map((operation) => {
     const item = document.createElement("li");
     const text = document.createElement("span");
-    const game = games.get(download.id);
-    const rate = download.rate ? ` at ${size(download.rate)}/s` : "";
-    const note = download.note ? `, ${download.note}` : rate;
-    text.textContent = `${game ? game.name : download.id}: ${size(download.done_bytes)} of ${size(download.total_bytes)}${note}`;
+    const rate = operation.rate ? ` at ${size(operation.rate)}/s` : "";
+    const note = operation.note ? `, ${operation.note}` : rate;
+    const amount = operation.total_bytes ? `: ${size(operation.done_bytes)} of ${size(operation.total_bytes)}` : "";
+    text.textContent = `${nameOf(operation.id)}, ${doing[operation.kind] || operation.kind}${amount}${note}`;
     const bar = document.createElement("progress");
-    bar.max = download.total_bytes || 1;
-    bar.value = download.done_bytes;
-    item.append(text, button("Cancel", "game.cancel", download.id), bar);
+    bar.max = operation.total_bytes || 1;
+    bar.value = operation.done_bytes;
+    item.append(text);
+    if (operation.kind === "download") {
+      item.append(operation.state === "paused"
+        ? button("Resume", "game.resume", operation.id)
+        : button("Pause", "game.pause", operation.id));
+    }
+    item.append(button("Cancel", "game.cancel", operation.id), bar);
     return item;
   }));
+}
+
+function actions(game) {
+  if (game.operation) return [];
+  const found = [];
+  if (!game.downloaded && game.peers.length) found.push(button("Get", "game.download", game.id));
+  if (game.update_available) found.push(button("Update", "game.update", game.id));
+  if (game.downloaded && !game.installed) found.push(button("Install", "game.install", game.id));
+  if (game.installed) {
+    found.push(button("Uninstall", "game.uninstall", game.id,
+      `Remove the installed ${game.name} with all its saves and settings?`));
+  }
+  if (game.downloaded) {
+    found.push(button("Remove", "game.remove", game.id,
+      `Remove the downloaded files of ${game.name}? What is installed stays.`));
+  }
+  return found;
 }
 
 function showGames() {
@@ -231,12 +268,10 @@ function showGames() {
   byId("no-games").hidden = sorted.length > 0;
   byId("games").replaceChildren(...sorted.map((game) => {
     const row = document.createElement("tr");
-    const here = game.installed ? "installed" : game.downloaded ? "downloaded" : "";
+    const here = [game.downloaded && "downloaded", game.installed && "installed"].filter(Boolean).join(", ");
     const at = game.peers.map((id) => (peers.has(id) ? peers.get(id).name : id)).join(", ");
     const action = cell("");
-    if (!game.operation && game.peers.length && (!game.downloaded || game.update_available)) {
-      action.append(button(game.downloaded ? "Update" : "Get", "game.download", game.id));
-    }
+    action.append(...actions(game));
     row.append(cell(game.name), cell(game.eti_version), cell(size(game.size), "number"), cell(here), cell(at), action);
     return row;
   }));
