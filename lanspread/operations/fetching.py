@@ -95,6 +95,8 @@ class Fetching:
         self._fresh = not wish.resumed
         self._has_plan = wish.resumed
         self._full: _DiskFull | None = None
+        # The disk refused what was written: what can be read need not be on it.
+        self._doubt = False
         self._stamps: Digests | None = None
         self._done = False
         self._bytes_fetched = 0
@@ -249,6 +251,7 @@ class Fetching:
                     digests=self._known_digests(reference),
                     selection=self._selection,
                     named=self._wish.named,
+                    doubt=self._doubt,
                 )
             )
             await self._fetch(reference, transaction)
@@ -259,6 +262,7 @@ class Fetching:
                     await run(self._leave, transaction)
             finally:
                 if transaction is not None:
+                    self._doubt = self._doubt or transaction.sync_failed
                     transaction.close()
                 folder.close()
                 self._take_stamps(reference)

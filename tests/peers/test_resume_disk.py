@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from lanspread import limits
-from lanspread.commands import CancelGame, DownloadGame, PauseGame, ResumeGame
+from lanspread.commands import CancelGame, DownloadGame, PauseGame, ResumeGame, SetGamesDir
 from lanspread.errors import LanspreadError
 from lanspread.fs.download.records import PlanState
 from lanspread.testing import Link, MemoryFileSystem, MemoryGames, VirtualLan, VirtualPeer, until
 from lanspread.testing.peers import BLOCK_BYTES
+from lanspread.testing.waiting import DOWNLOAD_ENDS
+from tests.peers.support import Events, Party, done_bytes, offering, read_game, write_game
 from tests.peers.test_resume import (
     FILES,
     SLOW,
@@ -253,3 +257,32 @@ async def test_a_source_with_bad_blocks_is_named_after_a_restart_too(
     assert await finished(events, ben) < TOTAL
     dropped = {one.data["peer_id"] for one in events.seen if one.type == "source.dropped"}
     assert dropped == {anna.peer_id}
+
+
+# -- another games folder --------------------------------------------------------------------------
+
+
+async def test_what_is_unfinished_in_another_games_folder_goes_on_when_it_is_chosen(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    lan.set_default_link(SLOW)
+    write_game(tmp_path / "a", "Quake", FILES)
+    await party.start(lan.add_host("a"), tmp_path / "a")
+    host = lan.add_host("b")
+    ben = await party.start(host, tmp_path / "b")
+    await until(lambda: offering(ben, "Quake"))
+    await ben.execute(DownloadGame(id="Quake"))
+    await until(lambda: done_bytes(ben, "Quake") > 0.5 * TOTAL)
+    await party.leave(host)
+    other = tmp_path / "other"
+    other.mkdir()
+    ben = await party.start(host, tmp_path / "b", games=str(other))
+    await until(lambda: offering(ben, "Quake"))
+    events = Events(ben)
+    await ben.execute(SetGamesDir(path=str(tmp_path / "b/games")))
+    last = await events.wait_for(*DOWNLOAD_ENDS)
+    assert last.type == "download.finished"
+    fetched = last.data["bytes_fetched"]
+    assert isinstance(fetched, int)
+    assert fetched <= 0.55 * TOTAL
+    assert read_game(tmp_path / "b", "Quake") == FILES

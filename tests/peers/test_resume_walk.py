@@ -80,6 +80,6 @@ async def run_once(step: int, way: str) -> int:
 async def test_at_any_step(autojump_clock: MockClock, soak: bool, way: str) -> None:
     total = await run_once(10**9, way)
     assert total > 100
-    stride = 1 if soak else max(1, total // 40)
+    stride = 1 if soak else max(1, total // 20)
     for step in range(1, total, stride):
         await run_once(step, way)

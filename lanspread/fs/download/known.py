@@ -54,15 +54,19 @@ class Finder:
         found: Survey,
         digests: Mapping[FileStamp, tuple[bytes, ...]],
         selection: Collection[str] | None,
+        *,
+        doubt: bool = False,
     ) -> None:
         """`digests` is what the library knows of the game's files.
 
-        Without a `selection` all files are looked at, with one only these are hashed.
+        Without a `selection` all files are looked at, with one only these are hashed; with `doubt`
+        only what nothing explains is.
         """
         self._folder = folder
         self._reference = reference
         self._survey = found
         self._digests = digests
+        self._doubt = doubt
         self.known = bytearray(reference.starts[-1])
         self.known_bytes = 0
         self.hashed_bytes = 0
@@ -124,7 +128,7 @@ class Finder:
                 continue
             if self._from_journal(number, entry, journal) or self._from_digests(number, entry):
                 continue
-            if number in self._wanted:
+            if number in self._wanted and not self._doubt:
                 self._queue.append(number)
 
     def _fits(self, number: int, block: int, digest: bytes) -> bool:

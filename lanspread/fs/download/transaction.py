@@ -100,10 +100,14 @@ class DownloadTransaction:
         digests: Mapping[FileStamp, tuple[bytes, ...]] | None = None,
         selection: Collection[str] | None = None,
         named: bool = False,
+        doubt: bool = False,
     ) -> None:
-        """`digests` is what the library knows of the files that are there, `selection` the paths to
-        fetch if not all, `named` is kept in the plan. Raises `UnsafePath` if the manifest may not
-        be written to a disk."""
+        """`digests` is what the library knows of the files that are there; `selection` the paths to
+        fetch if not all; `named` is kept in the plan; with `doubt` nothing counts only because it
+        can be read (see `sync_failed`).
+
+        Raises `UnsafePath` if the manifest may not be written to a disk.
+        """
         check_manifest(reference.manifest)
         if VERSION_INI not in reference.numbers:
             raise UnsafePath(VERSION_INI, "is not in the manifest")
@@ -112,6 +116,7 @@ class DownloadTransaction:
         self._digests = {} if digests is None else digests
         self._selection = None if selection is None else tuple(sorted(selection))
         self._named = named
+        self._doubt = doubt
         self._wanted = reference.wanted(self._selection)
         self._survey: Survey | None = None
         self._finder: Finder | None = None
@@ -131,7 +136,12 @@ class DownloadTransaction:
             if self._selection is not None and self._survey.has_sentinel:
                 raise InTheWay(VERSION_INI, "says that the game is complete")
             self._finder = Finder(
-                self._folder, self._reference, self._survey, self._digests, self._selection
+                self._folder,
+                self._reference,
+                self._survey,
+                self._digests,
+                self._selection,
+                doubt=self._doubt,
             )
             return True
         assert self._finder is not None
@@ -215,6 +225,11 @@ class DownloadTransaction:
         """How much was written since the last checkpoint."""
         return 0 if self._writer is None else self._writer.unsynced_bytes
 
+    @property
+    def sync_failed(self) -> bool:
+        """Whether the disk refused what was written: to read it shows the memory, not the disk."""
+        return self._writer is not None and self._writer.sync_failed
+
     # -- the end -----------------------------------------------------------------------------------
 
     def finish_selection(self) -> None:
@@ -240,7 +255,7 @@ class DownloadTransaction:
         self._check_sentinel()
         entries = writer.settle(self._wanted)
         folders = self._remove_stale(self._survey, entries.values())
-        self._folder.sync_all(list(entries), folders)
+        writer.sync(list(entries), folders)
         stamps = [_stamp(path, entry) for path, entry in entries.items()]
         with self._folder.open(VERSION_INI_TMP, "create") as file:
             file.truncate(len(self._reference.sentinel))

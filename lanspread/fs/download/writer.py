@@ -7,9 +7,10 @@ while others are written on; then says so in the journal, and syncs that.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from lanspread.fs.download.journal import Journal, NotedBlock, Stamped
@@ -58,6 +59,7 @@ class BlockWriter:
         self._dirty_folders = set(folders)
         self._covered = journal.noted if FOUND not in known else 0
         self.unsynced_bytes = 0
+        self.sync_failed = False
         self._closed = False
 
     def write(self, blocks: Iterable[Written]) -> None:
@@ -98,7 +100,7 @@ class BlockWriter:
                 changed = [n for n in sorted(dirty.union(unfinished)) if self._check(n)]
                 paths = [self._path(number) for number in sorted(dirty.difference(changed))]
                 if covered > self._covered or paths:
-                    self._folder.sync_all(paths, sorted(folders))
+                    self.sync(paths, sorted(folders))
                     for number in changed:
                         stamps.pop(number, None)
                     self._note_checkpoint(covered, stamps)
@@ -110,6 +112,20 @@ class BlockWriter:
                 raise
             if changed:
                 raise FileChanged(self._path(changed[0]))
+
+    def sync(self, files: Sequence[str], folders: Sequence[str]) -> None:
+        """These are on the disk when this returns.
+
+        Raises `OSError`, and then at every further call: a system may drop what it
+        could not write, and says so only once.
+        """
+        if self.sync_failed:
+            raise OSError(errno.EIO, "the disk could not take what was written before")
+        try:
+            self._folder.sync_all(files, folders)
+        except OSError:
+            self.sync_failed = True
+            raise
 
     def settle(self, numbers: Iterable[int]) -> dict[str, Entry]:
         """Give files that need no block their size, close all, return what is there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.errors import FileChanged, FolderNotEmpty
 from lanspread.fs.paths import VERSION_INI
-from lanspread.testing import MemoryFileSystem
+from lanspread.testing import FaultyFileSystem, MemoryFileSystem
 from tests.fs.support import (
     BLOCK,
     RecordingFolder,
@@ -180,6 +181,35 @@ def test_a_change_is_seen_by_the_checkpoint_too(game: Path) -> None:
         transaction.close()
     fetched, _ = go_on(game)
     assert fetched == ALL - 2 * 700 - 4 * BLOCK
+
+
+def test_after_a_sync_that_failed_nothing_is_called_synced() -> None:
+    """The system says it once; then it may have dropped the bytes and still shows them."""
+    files = MemoryFileSystem()
+    files.make_folders("/g")
+    faulty = FaultyFileSystem(files)
+    with faulty.open_folder("/g") as folder:
+        transaction = transaction_for(folder, GAME)
+        transaction.begin()
+        blocks = missing_blocks(transaction, GAME)
+        transaction.write(blocks[:2])
+        transaction.checkpoint()
+        transaction.write(blocks[2:])
+        faulty.fail(errno.EIO, since=faulty.steps, once=True)
+        with pytest.raises(OSError, match=r"."):
+            transaction.checkpoint()
+        assert transaction.sync_failed
+        for again in (transaction.checkpoint, transaction.commit):
+            with pytest.raises(OSError, match="could not take"):
+                again()
+        transaction.close()
+        doubting = DownloadTransaction(folder, reference_of(GAME), doubt=True)
+        doubting.check()
+        assert missing_blocks(doubting, GAME) == blocks[2:]
+        doubting.begin()
+        doubting.write(blocks[2:])
+        doubting.commit()
+        doubting.close()
 
 
 # -- digests that are known ------------------------------------------------------------------------

@@ -104,7 +104,8 @@ def test_everything_is_synced_before_the_sentinel_appears(game: Path) -> None:
 
 @pytest.mark.parametrize("before", ["nothing", "a download", "a copy", "unfinished"])
 def test_a_fault_at_every_step(tmp_path: Path, before: str) -> None:
-    for step in range(10_000):
+    # Every step is tried in memory (test_crashes); here some, on a real disk.
+    for step in range(0, 10_000, 3):
         game = tmp_path / f"{step}"
         game.mkdir()
         with open_folder(game) as folder:
