@@ -6,6 +6,7 @@ Never a sentinel over wrong bytes; never a block fetched again that was behind a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 import attrs
@@ -193,10 +194,8 @@ def test_a_crash_of_what_goes_on_after_a_crash(then: Mapping[str, bytes]) -> Non
     crashes = crash_points(PATH, first.run, build=downloaded(V1), losses=LOSSES[:1])
     for crash in islice(crashes, 0, None, 3):
         safe = set(first.safe)
-        start = crash.snapshot
-        for again in crash_points(
-            PATH, second.run, build=lambda files, at=start: files.restore(at), losses=LOSSES
-        ):
+        built = partial(MemoryFileSystem.restore, snapshot=crash.snapshot)
+        for again in crash_points(PATH, second.run, build=built, losses=LOSSES):
             count += 1
             with again.files().open_folder(PATH) as folder:
                 try:
