@@ -12,7 +12,7 @@ from lanspread.fs.archives.members import (
     MemberKind,
     Sink,
 )
-from lanspread.fs.archives.opening import open_archive, open_archives, sort_volumes
+from lanspread.fs.archives.opening import open_archive, sort_volumes
 
 __all__ = [
     "Archive",
@@ -26,6 +26,5 @@ __all__ = [
     "Sink",
     "check_members",
     "open_archive",
-    "open_archives",
     "sort_volumes",
 ]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from lanspread.fs.archives import rar_common, rar_headers, zip_files
@@ -47,24 +46,6 @@ def open_archive(folder: Folder, name: str) -> Archive:
         if is_tar(head):
             return _owning(folder, name, TarArchive)
     raise ArchiveUnsupported(name, "is no archive that is known here", "RAR, zip and tar are")
-
-
-@contextlib.contextmanager
-def open_archives(folder: Folder, names: Sequence[str]) -> Iterator[tuple[Archive, ...]]:
-    """Open all archives of a game, each set of volumes once, in the order of `names`.
-
-    Raises as `open_archive` does, and `ArchiveDamaged` for a later volume that no set uses.
-    """
-    first, later = sort_volumes(folder, names)
-    with contextlib.ExitStack() as stack:
-        archives = tuple(stack.enter_context(open_archive(folder, name)) for name in first)
-        used = {volume for archive in archives for volume in archive.volumes}
-        for name in later:
-            if name not in used:
-                raise ArchiveDamaged(
-                    name, "is a later volume, and the volumes before it are missing"
-                )
-        yield archives
 
 
 def sort_volumes(folder: Folder, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from lanspread.fs.download.journal import JOURNAL
 from lanspread.fs.download.records import PLAN, RECORD, DownloadRecord, Plan, read_plan, read_record
 from lanspread.fs.errors import FolderNotEmpty, InTheWay
 from lanspread.fs.install.names import INTENT_SCRATCH, LOCAL, NEW_RECORD
@@ -30,8 +31,6 @@ from lanspread.fs.paths import (
 from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import Entry, Folder, Kind
 
-# What a download keeps beside the record, the plan last: it explains the files until they are gone.
-_JOURNAL: Final = f"{OWN_FOLDER}/journal"
 _NAMED: Final = 10
 
 
@@ -170,9 +169,10 @@ def _remove_folders(folder: Folder, paths: Iterable[str]) -> None:
 
 
 def _remove_own(folder: Folder) -> None:
-    """What downloads remember goes last, the record last of all: it explains what is left."""
-    scratch = [f"{rel}.tmp" for rel in (PLAN, RECORD, _JOURNAL, NEW_RECORD)]
-    rels = [*scratch, _JOURNAL, PLAN]
+    """What downloads remember goes last, the plan after the journal and the record last of all:
+    they explain what is left."""
+    scratch = [f"{rel}.tmp" for rel in (PLAN, RECORD, JOURNAL, NEW_RECORD)]
+    rels = [*scratch, JOURNAL, PLAN]
     if kind_of(folder, LOCAL) is None:
         rels += [INSTALL_RECORD, NEW_RECORD]
     for rel in (VERSION_INI_TMP, VERSION_INI_DISCARDED, INTENT_SCRATCH, *rels):

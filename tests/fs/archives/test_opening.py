@@ -14,7 +14,6 @@ from lanspread.fs.archives import (
     ArchiveUnsupported,
     MemberKind,
     open_archive,
-    open_archives,
     opening,
     sort_volumes,
 )
@@ -88,7 +87,7 @@ def test_rar_is_read_from_disks_only(kind: str) -> None:
         (b"MZ" + bytes(5000), ArchiveUnsupported),
         (b"7z\xbc\xaf\x27\x1c" + bytes(100), ArchiveUnsupported),
         (b"text " * 1000, ArchiveUnsupported),
-        (gzip.compress(b"no tar " * 1000), ArchiveUnsupported),
+        (gzip.compress(b"no tar " * 1000, mtime=0), ArchiveUnsupported),
         (bz2.compress(b""), ArchiveUnsupported),
     ],
 )
@@ -176,26 +175,18 @@ def test_each_set_is_opened_once(make: type, tmp_path: Path) -> None:
             ("a.eti", "v.part1.eti", "z.eti"),
             ("v.part2.eti", "v.part3.eti"),
         )
-        with open_archives(folder, names) as archives:
-            assert [list(archive.volumes) for archive in archives] == [
-                ["a.eti"],
-                ["v.part1.eti", "v.part2.eti", "v.part3.eti"],
-                ["z.eti"],
-            ]
-            assert unpacked(archives[1]) == {"big": SOME, "small": b""}
+        with open_archive(folder, "v.part1.eti") as archive:
+            assert list(archive.volumes) == ["v.part1.eti", "v.part2.eti", "v.part3.eti"]
+            assert unpacked(archive) == {"big": SOME, "small": b""}
 
 
 @pytest.mark.parametrize("make", [rar4, rar5])
-def test_a_set_without_its_beginning_is_damaged(make: type, tmp_path: Path) -> None:
+def test_a_later_volume_is_not_the_beginning_of_its_set(make: type, tmp_path: Path) -> None:
     parts = volumes(make(Put(name="big", data=SOME), volume_bytes=2000))
     del parts["v.part1.eti"]
     put(tmp_path, {**parts, "a.eti": KINDS["zip"]})
     with DiskFileSystem().open_folder(str(tmp_path)) as folder:
-        with (
-            pytest.raises(ArchiveDamaged, match=r"v\.part2\.eti"),
-            open_archives(folder, ["a.eti", *parts]),
-        ):
-            pass
+        assert sort_volumes(folder, ["a.eti", *parts]) == (("a.eti",), tuple(parts))
         with pytest.raises(ArchiveDamaged, match="first volume"):
             open_archive(folder, "v.part2.eti")
 

@@ -123,3 +123,15 @@ def test_a_bad_archive_leaves_the_old_install_as_it_was(
     assert own_names(folder) == [".lanspread"]
     assert tree(folder, "local") == before
     assert sorted(os.listdir(game.parent)) == ["g"]
+
+
+@pytest.mark.parametrize("make", [rar4, rar5])
+def test_a_set_without_its_beginning_is_refused(make: type, game: Path, folder: Folder) -> None:
+    volumes = make(*rar_puts(), volume_bytes=1000)
+    put(game, "2.0", *volumes)
+    (game / "game.part1.eti").write_bytes(zipped(OLD))
+    before = tree(folder, "")
+    with pytest.raises(ArchiveDamaged, match=r"part2\.eti is a later volume"):
+        install(folder, open_archive)
+    assert recover(folder) == Recovery()
+    assert tree(folder, "") == before
