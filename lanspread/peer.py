@@ -41,6 +41,7 @@ from lanspread.events import (
     Warning_,
 )
 from lanspread.fs.catalog import Catalog, load_catalog
+from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
@@ -75,6 +76,7 @@ from lanspread.views import (
     GameView,
     OperationView,
     PeerView,
+    Picture,
     StatusView,
 )
 
@@ -85,6 +87,7 @@ class Peer:
     """A running peer. Made by `open_peer`; everything but `execute` returns at once."""
 
     library: Library
+    covers: Covers
     sessions: Sessions
     game_operations: GameOperations
     dialer: Dialer
@@ -136,6 +139,7 @@ class Peer:
                 self._catalog,
                 self._operation_of,
                 self._fetched(),
+                self.covers.url,
             )
         )
 
@@ -205,6 +209,10 @@ class Peer:
                 return Done()
             case _:
                 raise LanspreadError(Code.INTERNAL, f"{command.method} is not built", "")
+
+    async def cover(self, game_id: str, key: str) -> Picture | None:
+        """The picture that a Game's `cover_url` is about; None if it is not there any more."""
+        return await self._seams.threads.run(self.covers.read, game_id, key)
 
     async def publish_api(self, url: str) -> None:
         """Say in the state folder where the local API listens; taken back when the peer ends.
@@ -389,6 +397,9 @@ class Peer:
                 ),
                 busy=lambda: self._up.measured() > 0 or self._down.measured() > 0,
             )
+        )
+        self.covers = Covers(
+            self.library, self._catalog, seams.files, catalog_path=config.catalog, token=self.token
         )
 
     def _server(self) -> Server:
