@@ -398,9 +398,7 @@ class Peer:
                 busy=lambda: self._up.measured() > 0 or self._down.measured() > 0,
             )
         )
-        self.covers = Covers(
-            self.library, self._catalog, seams.files, catalog_path=config.catalog, token=self.token
-        )
+        self.covers = Covers(self.library, self._catalog, seams.files, self.token)
 
     def _server(self) -> Server:
         return Server(

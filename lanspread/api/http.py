@@ -21,9 +21,9 @@ from lanspread import limits
 HEALTH, SCHEMA, METRICS, SOCKET = "/healthz", "/schema", "/metrics", "/ws"
 COVER_PREFIX = "/cover/"
 _SCRIPTS = (
-    "actions", "app", "area", "ask", "connection", "covers", "dom", "events", "format", "game",
-    "graph", "icons", "operations", "peers", "routes", "search", "settings", "shelf", "store",
-    "toasts", "welcome",
+    "actions", "app", "ask", "connection", "covers", "dom", "format", "game", "graph", "icons",
+    "notices", "operations", "peers", "routes", "search", "settings", "shelf", "store", "toasts",
+    "welcome",
 )  # fmt: skip
 _STYLES = ("base", "game", "panels", "shelf")
 # Paths of the page; none of them says anything about this peer.

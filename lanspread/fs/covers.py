@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from typing import Final
 from urllib.parse import quote
 
@@ -29,21 +28,12 @@ PREFIX: Final = "/cover/"
 
 
 class Covers:
-    """Where the pictures of games are. `token` is the API's, `catalog_path` the catalog's file."""
+    """Where the pictures of games are. `token` is the API's: a new one makes all keys worthless."""
 
-    def __init__(
-        self,
-        library: Library,
-        catalog: Catalog,
-        files: FileSystem,
-        *,
-        catalog_path: str | None,
-        token: str,
-    ) -> None:
+    def __init__(self, library: Library, catalog: Catalog, files: FileSystem, token: str) -> None:
         self._library = library
         self._catalog = catalog
         self._files = files
-        self._catalog_folder = os.path.dirname(catalog_path) or "." if catalog_path else None
         self._key = hashlib.sha256(b"lanspread cover\0" + token.encode()).digest()
 
     def url(self, game_id: str) -> str | None:
@@ -92,10 +82,10 @@ class Covers:
 
     def _from_catalog(self, game_id: str) -> Picture | None:
         named = self._named(game_id)
-        if named is None or self._catalog_folder is None:
+        if named is None or self._catalog.folder is None:
             return None
         try:
-            with self._files.open_folder(self._catalog_folder) as folder:
+            with self._files.open_folder(self._catalog.folder) as folder:
                 return _read(folder, named)
         except (OSError, FsError):
             return None
