@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -240,7 +240,9 @@ class StageRuntime:
         self.set(game_id, operation=operation)
         return operation.operation_id
 
-    def rates(self, game_id: str, rates: Sequence[float]) -> None:
+    def rates(
+        self, game_id: str, rates: Sequence[float], by_source: Mapping[str, float] | None = None
+    ) -> None:
         """Progress events with these rates."""
         game = self.all_games[game_id]
         assert game.operation is not None
@@ -254,6 +256,7 @@ class StageRuntime:
                     rate=rate,
                     eta_s=(game.operation.total_bytes - game.operation.done_bytes) / rate,
                     sources=game.peers,
+                    source_rates=dict(by_source or {}),
                 )
             )
 
@@ -261,14 +264,28 @@ class StageRuntime:
 class Stage:
     """A played peer whose API is being served at `url`; the token is in it."""
 
-    def __init__(self, runtime: StageRuntime, url: str, trio_token: trio.lowlevel.TrioToken):
+    def __init__(
+        self,
+        runtime: StageRuntime,
+        url: str,
+        trio_token: trio.lowlevel.TrioToken,
+        scope: trio.CancelScope,
+    ) -> None:
         self.runtime = runtime
         self.url = url
         self._trio = trio_token
+        self._scope = scope
+        self._ended = False
 
     def do(self, act: Callable[[StageRuntime], T]) -> T:
         """Change the peer, in its own thread."""
         return trio.from_thread.run_sync(act, self.runtime, trio_token=self._trio)
+
+    def end(self) -> None:
+        """Stop serving; nothing is answered any more."""
+        if not self._ended:
+            self._ended = True
+            self.do(lambda _: self._scope.cancel())
 
 
 @contextmanager
@@ -276,15 +293,13 @@ def open_stage(games: Sequence[GameView] = (), peers: Sequence[PeerView] = ()) -
     """Serve a played peer until the block is left."""
     made: list[Stage] = []
     ready = threading.Event()
-    scopes: list[trio.CancelScope] = []
 
     async def serve() -> None:
         runtime = StageRuntime(games, peers)
         with trio.CancelScope() as scope:
-            scopes.append(scope)
             async with open_api(runtime, Address("127.0.0.1", 0)) as server:
                 token = trio.lowlevel.current_trio_token()
-                made.append(Stage(runtime, f"{server.url}/#token={TOKEN}", token))
+                made.append(Stage(runtime, f"{server.url}/#token={TOKEN}", token, scope))
                 ready.set()
                 await trio.sleep_forever()
 
@@ -294,5 +309,5 @@ def open_stage(games: Sequence[GameView] = (), peers: Sequence[PeerView] = ()) -
     try:
         yield made[0]
     finally:
-        made[0].do(lambda _: scopes[0].cancel())
+        made[0].end()
         thread.join(10)

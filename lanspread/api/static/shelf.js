@@ -98,8 +98,8 @@ export class Shelf {
     row.cells.forEach((cell, at) => {
       const index = number * this.#columns + at;
       const game = this.#games[index];
-      cell.element.hidden = !game;
       if (game) cell.show(game, this.operationOf(game.id), index === this.#current, (one) => this.#cover(one));
+      else cell.clear();
     });
   }
 
@@ -202,6 +202,7 @@ function makeCell(column) {
   const show = (game, operation, isCurrent, coverOf) => {
     const { text, tone } = standing(game, operation);
     const done = operation ? percent(operation.done_bytes, operation.total_bytes) : 0;
+    element.hidden = false;
     card.dataset.id = game.id;
     mark(card, "tabindex", isCurrent ? "0" : "-1");
     say(name, game.name);
@@ -213,7 +214,11 @@ function makeCell(column) {
     if (operation) bar.firstElementChild.style.transform = `scaleX(${done / 100})`;
     fill(cover, [coverOf(game)]);
   };
-  return { element, card, show };
+  const clear = () => {
+    element.hidden = true;
+    for (const part of [name, meta, badge, cover]) part.replaceChildren();
+  };
+  return { element, card, show, clear };
 }
 
 function metaOf(game, operation, done) {

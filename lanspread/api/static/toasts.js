@@ -13,8 +13,8 @@ const MAX_TOASTS = 5;
 export function toast({ tone = "info", title, detail = "", remedy = "", action = null }) {
   const list = byId("toasts");
   const item = h(
-    "li",
-    { class: `toast ${tone}`, role: tone === "bad" ? "alert" : null },
+    "div",
+    { class: `toast ${tone}`, role: tone === "bad" ? "alert" : "status" },
     icon(tone === "bad" ? "alert" : "check"),
     h(
       "div",
