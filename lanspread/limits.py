@@ -91,6 +91,19 @@ REQUEST_ARRIVAL_S: Final = 10.0
 # An answer of which the other side takes nothing for this long is reset.
 SEND_SILENCE_S: Final = 30.0
 PROGRESS_INTERVAL_S: Final = 0.5
+# After so much new data a download is synced, so that a power loss takes no more than that; and how
+# long the last sync of one that is paused or cut off may take before it begins.
+CHECKPOINT_BYTES: Final = 1024 * MIB
+CHECKPOINT_S: Final = 5.0
+# How often a download that a full disk stopped looks for space.
+DISK_FULL_CHECK_S: Final = 5.0
+# A variant that nobody has offered for so long is given up for one that is offered.
+MOVE_OVER_S: Final = 30.0
+# Games that are hashed at once because others asked, and how many that are not done yet one host
+# may have asked for within a time.
+MAX_DIGESTED_GAMES: Final = 4
+MAX_DIGESTS_ASKED_PER_HOST: Final = 8
+DIGESTS_ASKED_S: Final = 600.0
 
 # -- QUIC -----------------------------------------------------------------------------------------
 QUIC_PAYLOAD_BYTES: Final = 1_472

@@ -53,6 +53,7 @@ from lanspread.operations.performing import Performer
 from lanspread.operations.registry import Operations
 from lanspread.seams import Seams
 from lanspread.sync.announcer import Announcer
+from lanspread.sync.bell import Bell
 from lanspread.sync.dialer import Dialer, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
@@ -63,11 +64,11 @@ from lanspread.sync.publisher import Publisher
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
 from lanspread.transfer.detail import left_out, remote_files, variant_view
-from lanspread.transfer.download import DownloadContext
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.operation import Operation
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
+from lanspread.transfer.sources import DownloadContext
 from lanspread.transfer.variants import Offer, choose, group
 from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
 from lanspread.transport.listen import bind_listeners
@@ -123,6 +124,7 @@ class Peer:
             publish=self.events.publish,
         )
         self.operations = Operations(self._publisher.touch)
+        self._library_changed = Bell()
         self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
         self._presence = Presence(
             self.peer_id, instance, self.name, lambda: self._publisher.current
@@ -387,7 +389,7 @@ class Peer:
                 watcher=seams.watcher,
                 catalog=self._catalog,
                 block_bytes=config.block_bytes,
-                on_change=lambda ids: self._publisher.touch(),
+                on_change=self._on_library_change,
                 on_warning=self._warn,
                 on_repaired=lambda game_id, what: self.events.publish(
                     RecoveryRepaired(id=game_id, what=what)
@@ -399,6 +401,10 @@ class Peer:
             )
         )
         self.covers = Covers(self.library, self._catalog, seams.files, self.token)
+
+    def _on_library_change(self, ids: frozenset[str]) -> None:
+        self._publisher.touch()
+        self._library_changed.ring()
 
     def _server(self) -> Server:
         return Server(
@@ -425,15 +431,19 @@ class Peer:
         rules = DownloadRules(
             expected_version=self._catalog.expected_version, allows=self._catalog.allows
         )
+        nursery = await stack.enter_async_context(_cancelled_nursery())
         performer = Performer(
             operations=self.operations,
             library=self.library,
             publish=self.events.publish,
             settle=self._publisher.refresh,
-            nursery=await stack.enter_async_context(_cancelled_nursery()),
+            nursery=nursery,
             succeeded=self._operation_succeeded,
         )
-        downloads = Downloads(context, performer, self.library, self._access, rules)
+        downloads = Downloads(
+            context, performer, self.library, self._access, rules, self._library_changed
+        )
+        nursery.start_soon(downloads.run)
         self.game_operations = GameOperations(
             self.operations,
             downloads,

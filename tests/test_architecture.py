@@ -48,6 +48,7 @@ ONLY_IN: dict[str, set[str]] = {
         "fs/games_folder.py",
         "fs/index.py",
         "fs/download/transaction.py",
+        "fs/download/writer.py",
         "fs/watch.py",
         "testing/faults.py",
         "transport/mdns_responder.py",

@@ -10,7 +10,7 @@ import msgspec
 
 from lanspread.api.encoding import OPTIONAL_GAME_FIELDS
 from lanspread.api.rpc import METHODS, SUBSCRIBE, Since, Subscribe
-from lanspread.commands import Done, OperationStarted
+from lanspread.commands import Done, GameCommand, OperationStarted, PeerCommand
 from lanspread.errors import Code
 from lanspread.events import PeerEvent
 from lanspread.model import FileEntry
@@ -31,7 +31,6 @@ _RESULTS: dict[str, dict[str, Any]] = {
     "status": {"$ref": "#/$defs/Status"},
     "games.list": {"type": "array", "items": {"$ref": "#/$defs/Game"}},
     "game.get": {"$ref": "#/$defs/GameDetail"},
-    "game.download": {"$ref": "#/$defs/OperationStarted"},
     "peers.list": {"type": "array", "items": {"$ref": "#/$defs/Peer"}},
 }
 
@@ -70,7 +69,7 @@ def build() -> dict[str, Any]:
     methods = {
         method: {
             "params": {"$ref": f"#/$defs/{kind.__name__}"},
-            "result": _RESULTS.get(method, {"$ref": "#/$defs/Done"}),
+            "result": _result(method, kind),
         }
         for method, kind in METHODS.items()
     }
@@ -86,6 +85,11 @@ def build() -> dict[str, Any]:
         "properties": {"jsonrpc": {"const": "2.0"}},
         "$defs": defs,
     }
+
+
+def _result(method: str, command: type[PeerCommand]) -> dict[str, Any]:
+    default = OperationStarted if issubclass(command, GameCommand) else Done
+    return _RESULTS.get(method, {"$ref": _REF.format(name=default.__name__)})
 
 
 def _any_value(kind: type) -> dict[str, Any]:

@@ -165,12 +165,77 @@ def get(
     game: str, variant: str | None, no_wait: bool, install: bool, state: str | None, as_json: bool
 ) -> int:
     """Fetch a game from the peers that have it."""
-    if install:
-        complain("--install is not built yet; without it the game is only fetched")
+    if install and no_wait:
+        complain("--install has to wait; `run --auto-install` installs without anybody waiting")
         return USAGE
     from lanspread.cli.get import get_game
 
-    return run_async(get_game, state_folder(state), game, variant, no_wait, as_json)
+    return run_async(
+        functools.partial(
+            get_game, state_folder(state), game, variant, no_wait, as_json, install=install
+        )
+    )
+
+
+def _operation(kind: str, help_text: str) -> None:
+    def command(game: str, state: str | None, as_json: bool) -> int:
+        from lanspread.cli.operate import operate
+
+        return run_async(operate, state_folder(state), kind, game, as_json)
+
+    command.__doc__ = help_text
+    cli.command(kind)(click.argument("game")(_common(command)))
+
+
+_operation("install", "Install a game that was fetched.")
+_operation("update", "Fetch the newest version of a game, and update what is installed.")
+
+
+@cli.command()
+@click.argument("game")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_common
+def uninstall(game: str, yes: bool, state: str | None, as_json: bool) -> int:
+    """Remove an installed game, its saves and settings included."""
+    from lanspread.cli import output, text
+    from lanspread.cli.operate import operate
+
+    if not yes and not as_json and output.on_terminal() and sys.stdin and sys.stdin.isatty():
+        question = f"Remove the installed {text.clean(game)} with all its saves and settings?"
+        if not click.confirm(question):
+            complain("nothing was removed")
+            return FAILED
+    return run_async(operate, state_folder(state), "uninstall", game, as_json)
+
+
+@cli.command()
+@click.argument("game")
+@click.option(
+    "--force", is_flag=True, help="Also while others fetch it, and what was copied here by hand."
+)
+@_common
+def remove(game: str, force: bool, state: str | None, as_json: bool) -> int:
+    """Remove the downloaded files of a game; what is installed stays."""
+    from lanspread.cli.operate import operate
+
+    work = functools.partial(
+        operate, state_folder(state), "remove", game, as_json, **({"force": True} if force else {})
+    )
+    return run_async(work)
+
+
+def _pause_or_resume(what: str, help_text: str) -> None:
+    def command(game: str, state: str | None, as_json: bool) -> int:
+        from lanspread.cli.operate import pause_or_resume
+
+        return run_async(pause_or_resume, state_folder(state), what, game, as_json)
+
+    command.__doc__ = help_text
+    cli.command(what)(click.argument("game")(_common(command)))
+
+
+_pause_or_resume("pause", "Pause a download; it stays paused until it is resumed.")
+_pause_or_resume("resume", "Go on with a paused download.")
 
 
 @cli.command()
@@ -178,7 +243,7 @@ def get(
 @_common
 def cancel(game: str, state: str | None, as_json: bool) -> int:
     """Cancel what is being done with a game."""
-    from lanspread.cli.get import cancel_game
+    from lanspread.cli.operate import cancel_game
 
     return run_async(cancel_game, state_folder(state), game, as_json)
 

@@ -17,7 +17,7 @@ import trio
 from lanspread.cli import demo_tree, output, text
 from lanspread.cli.client import Client
 from lanspread.cli.demo_peer import DemoPeer, open_demo_peer
-from lanspread.cli.get import ProgressBar
+from lanspread.cli.follow import ProgressBar
 from lanspread.cli.interrupt import until_interrupted
 from lanspread.cli.main import DONE, FAILED, complain
 

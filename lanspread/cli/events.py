@@ -6,6 +6,20 @@ from typing import Any
 
 from lanspread.cli import text
 
+_DOING = {
+    "install": "installing",
+    "update": "updating to",
+    "uninstall": "uninstalling",
+    "remove": "removing",
+}
+_DONE = {
+    "install": "installed",
+    "update": "up to date",
+    "uninstall": "uninstalled",
+    "remove": "removed",
+}
+# How many kept files are named to a person; --json has them all.
+_NAMED = 5
 _PAUSES = {
     "user": "paused",
     "no_sources": "waiting: no connected peer has it",
@@ -25,6 +39,8 @@ def _summary(kind: str, data: dict[str, Any]) -> str:
         return f"{data['name']} ({data['peer_id']}) {data['state']}{reason}"
     if kind == "library.updated":
         return f"{text.count(len(data['games']), 'game')} of {data['peer_id']}, rev {data['rev']}"
+    if kind.startswith("recovery."):
+        return f"{data['id']}: {data.get('what') or data.get('why')}"
     if kind == "warning":
         return f"{data['message']}: {data['remedy']}" if data["remedy"] else str(data["message"])
     if "operation_id" in data:
@@ -34,13 +50,10 @@ def _summary(kind: str, data: dict[str, Any]) -> str:
 
 def operation_text(kind: str, data: dict[str, Any]) -> str:
     """What an event of an operation says, without the game's name."""
-    match kind.partition(".")[2]:
+    area, _, what = kind.partition(".")
+    match what:
         case "begin":
-            if not data["sources"]:
-                return f"version {data['version']} is here already"
-            where = text.count(len(data["sources"]), "peer")
-            total = text.size(data["total_bytes"])
-            return f"fetching {total}, version {data['version']}, from {where}"
+            return _begun(area, data)
         case "progress":
             return progress_text(data)
         case "paused":
@@ -50,7 +63,7 @@ def operation_text(kind: str, data: dict[str, Any]) -> str:
         case "resumed":
             return "going on"
         case "finished":
-            return _finished(data)
+            return _finished(area, data)
         case "failed":
             return f"failed: {data['message']}" + (f" ({data['remedy']})" if data["remedy"] else "")
         case "cancelled":
@@ -61,7 +74,7 @@ def operation_text(kind: str, data: dict[str, Any]) -> str:
 
 
 def progress_text(data: dict[str, Any]) -> str:
-    """How far a download is."""
+    """How far an operation is."""
     total = data["total_bytes"]
     percent = data["done_bytes"] * 100 // total if total else 100
     eta = "" if data["eta_s"] is None else f", {text.duration(data['eta_s'])} left"
@@ -71,7 +84,30 @@ def progress_text(data: dict[str, Any]) -> str:
     )
 
 
-def _finished(data: dict[str, Any]) -> str:
+def _begun(area: str, data: dict[str, Any]) -> str:
+    version = f"version {data['version']}" if data["version"] else "unknown version"
+    if area != "download":
+        return f"{_DOING[area]} {version}"
+    if not data["sources"]:
+        return f"{version} is here already"
+    where = text.count(len(data["sources"]), "peer")
+    return f"fetching {text.size(data['total_bytes'])}, {version}, from {where}"
+
+
+def _finished(area: str, data: dict[str, Any]) -> str:
+    if area == "download":
+        return _fetched(data)
+    done = _DONE[area]
+    if area in ("install", "update"):
+        done += f": version {data['version']}"
+    kept = data.get("kept") or []
+    if not kept:
+        return f"{done}, in {data['seconds']:.1f} s"
+    more = "" if len(kept) <= _NAMED else f" and {len(kept) - _NAMED} more"
+    return f"{done}; kept {', '.join(kept[:_NAMED])}{more}"
+
+
+def _fetched(data: dict[str, Any]) -> str:
     fetched, seconds = data["bytes_fetched"], data["seconds"]
     if not fetched:
         return f"version {data['version']} is here; nothing had to be fetched"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from lanspread.fs.errors import InTheWay, NotHere
 from lanspread.fs.install.recovery import Recovery, recover
-from lanspread.fs.paths import check_game_id, shown
+from lanspread.fs.paths import OWN_FOLDER, check_game_id, shown
 from lanspread.fs.progress import Watch
 from lanspread.fs.scan import (
     GamesListing,
@@ -172,13 +172,15 @@ class GamesFolder:
             return recover(folder, watch)
 
     def drop_if_empty(self, game_id: str) -> None:
-        """Remove a game's folder if nothing is in it; anything else is left as it is."""
+        """Remove a game's folder if nothing is in it, or only an empty folder of ours; anything
+        else is left as it is."""
         with self._used() as root:
-            try:
-                if root is not None and self.look():
-                    root.remove_folder(check_game_id(game_id))
-            except OSError:
+            if root is None or not self.look():
                 return
+            with suppress(OSError):
+                root.remove_folder(f"{check_game_id(game_id)}/{OWN_FOLDER}")
+            with suppress(OSError):
+                root.remove_folder(game_id)
 
     def close(self) -> None:
         """Nothing is opened any more; a call that is under way in a thread is let finish."""

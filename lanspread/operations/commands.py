@@ -9,7 +9,9 @@ from lanspread.commands import (
     DownloadGame,
     GameCommand,
     InstallGame,
+    PauseGame,
     RemoveGame,
+    ResumeGame,
     UninstallGame,
     UpdateGame,
 )
@@ -34,7 +36,11 @@ class GameOperations:
         """
         match command:
             case DownloadGame():
-                return self.downloads.start(command.id, command.variant)
+                return self.downloads.start(command.id, command.variant, command.files)
+            case PauseGame():
+                return self.downloads.pause(command.id)
+            case ResumeGame():
+                return self.downloads.resume(command.id)
             case CancelGame():
                 return self.operations.cancel(command.id)
             case InstallGame():

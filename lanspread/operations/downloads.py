@@ -1,29 +1,39 @@
-"""All downloads: when one may begin, and what it goes through.
+"""All downloads: when one may begin, and which go on by themselves.
 
 Source: ARCHITECTURE.md, "Downloading".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import attrs
+import structlog
 import trio
 
 from lanspread.errors import Code, LanspreadError
 from lanspread.events import DownloadBegin, DownloadFinished, OperationEvent
-from lanspread.fs.download.transaction import DownloadTransaction
+from lanspread.fs.download.records import Plan, PlanState, read_plan
 from lanspread.fs.errors import FsError
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import LocalGame
+from lanspread.fs.paths import shown
 from lanspread.model import GameSummary, fold_id, version_key
+from lanspread.operations.fetching import Fetching, FetchingParts, Wish
 from lanspread.operations.performing import Performer
+from lanspread.operations.registry import nothing_done_with
+from lanspread.sync.bell import Bell
 from lanspread.transfer.access import GameAccess
-from lanspread.transfer.download import Download, DownloadContext
 from lanspread.transfer.operation import Operation, new_operation_id
-from lanspread.transfer.reference import Reference
-from lanspread.transfer.variants import Variant, choose, group
+from lanspread.transfer.sources import DownloadContext
+from lanspread.transfer.variants import Offer, Variant, choose, group
 from lanspread.views import OperationKind
+
+_log = structlog.get_logger(__name__)
+
+# How soon an unfinished download is looked at again whose game was busy.
+_AGAIN_S = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -34,18 +44,18 @@ class DownloadRules:
     allows: Callable[[str], bool]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class PlannedDownload:
-    """What a download would do: fetch `chosen`, or nothing if the game is `current`."""
+    """What a download would do: fetch `wish`, or nothing if the game is `current`."""
 
     game_id: str
-    chosen: Variant | None
+    wish: Wish | None
     current: LocalGame | None
     offered: GameSummary | None
 
 
 class Downloads:
-    """The downloads of this peer."""
+    """The downloads of this peer. `run` is to be running while it is used."""
 
     def __init__(
         self,
@@ -54,15 +64,23 @@ class Downloads:
         library: Library,
         access: GameAccess,
         rules: DownloadRules,
+        library_changed: Bell,
     ) -> None:
+        """`library_changed` rings whenever games came or went."""
         self._context = context
         self._performer = performer
         self._library = library
-        self._access = access
         self._rules = rules
+        self._parts = FetchingParts(
+            context=context, library=library, access=access, choose=self._default
+        )
+        self._running: dict[str, Fetching] = {}
+        self._library_changed = library_changed
 
-    def start(self, game_id: str, variant: str | None) -> str:
-        """Begin, or join, the download of a game; returns the operation's id.
+    # -- what is asked for -------------------------------------------------------------------------
+
+    def start(self, game_id: str, variant: str | None, files: Sequence[str] | None = None) -> str:
+        """Begin, or join, the download of a game, or of some `files`; returns the operation's id.
 
         A game that is current already finishes at once, with nothing fetched. Raises
         `LanspreadError` where it is clear at once that nothing can be fetched.
@@ -70,7 +88,119 @@ class Downloads:
         running = self._performer.operations.joined(game_id, OperationKind.DOWNLOAD)
         if running is not None:
             return running.id
-        planned = self.plan(game_id, variant)
+        return self._start(self.plan(game_id, variant, files))
+
+    def plan(
+        self, game_id: str, variant: str | None, files: Sequence[str] | None = None
+    ) -> PlannedDownload:
+        """What would be fetched. Raises `LanspreadError` where it is clear that nothing can be."""
+        if not self._rules.allows(game_id):
+            raise LanspreadError(
+                Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"
+            )
+        local = self._library.games.get(fold_id(game_id))
+        variants = group(self._context.offers(game_id))
+        expected = self._rules.expected_version(game_id)
+        chosen = choose(variants, named=variant, expected_version=expected)
+        if files is not None and local is not None and local.downloaded:
+            current = _has_selection(local, chosen, variant, files)
+        else:
+            current = local is not None and _is_current(local, chosen, variant, expected)
+        if chosen is None and not current:
+            raise _nothing_offered(game_id, variants, variant)
+        # The folder that is there gives the name; a new one takes that of the offer.
+        name = local.id if local is not None else _offered_id(chosen, game_id)
+        wish = None
+        if chosen is not None:
+            selection = None if files is None else tuple(files)
+            wish = Wish(variant=chosen, named=variant is not None, selection=selection)
+        return PlannedDownload(
+            game_id=name,
+            wish=wish,
+            current=local if current else None,
+            offered=chosen.offers[0].summary if chosen is not None else None,
+        )
+
+    def pause(self, game_id: str) -> str:
+        """Pause the download of a game; returns the operation's id. Raises `LanspreadError`.
+
+        It stays an active operation, paused after a restart too, until it is resumed or cancelled.
+        """
+        operation, fetching = self._fetching(game_id)
+        fetching.pause()
+        return operation.id
+
+    def resume(self, game_id: str) -> str:
+        """Go on with a download that was paused; returns the operation's id."""
+        operation, fetching = self._fetching(game_id)
+        fetching.resume()
+        return operation.id
+
+    def _fetching(self, game_id: str) -> tuple[Operation, Fetching]:
+        operation = self._performer.operations.get(game_id)
+        fetching = self._running.get(fold_id(game_id))
+        if operation is None:
+            raise nothing_done_with(game_id)
+        if fetching is None:
+            raise LanspreadError(
+                Code.BUSY,
+                f"{shown(operation.game_id)} is not downloaded now: {operation.kind} is under way",
+                "only a download can be paused",
+            )
+        return operation, fetching
+
+    def is_offered(self, game_id: str) -> bool:
+        """Whether a connected peer has the game."""
+        return bool(self._context.offers(game_id))
+
+    # -- what goes on by itself --------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Go on with what is unfinished: at the start, and whenever the games folder is another or
+        is there again. Until cancelled."""
+        before: tuple[str, bool] | None = None
+        while True:
+            changed = self._library_changed.next()
+            now = (self._library.games_dir, self._library.is_present)
+            again_s = math.inf
+            if now == before or not self._library.is_present or await self.go_on():
+                before = now
+            else:
+                again_s = _AGAIN_S
+            with trio.move_on_after(again_s):
+                await changed.wait()
+
+    async def go_on(self) -> bool:
+        """Begin again what the plans of unfinished downloads say; paused ones come back paused.
+
+        A download whose sources are not there yet waits for them. False if something else is being
+        done with one of the games.
+        """
+        all_begun = True
+        for game in tuple(self._library.games.values()):
+            if not game.unfinished or not self._rules.allows(game.id):
+                continue
+            try:
+                plan = await self._context.threads.run(self._read_plan, game.id)
+            except (OSError, FsError) as error:
+                _log.warning("a plan cannot be read", game=game.id, why=str(error))
+                continue
+            if plan is None or plan.state in (PlanState.STOPPED, PlanState.SELECTED):
+                continue
+            try:
+                if self._performer.operations.joined(game.id, OperationKind.DOWNLOAD) is None:
+                    self._start(_planned(game.id, plan))
+            except LanspreadError:
+                all_begun = False
+        return all_begun
+
+    def _read_plan(self, game_id: str) -> Plan | None:
+        with self._library.open_game(game_id) as folder:
+            return read_plan(folder)
+
+    # -- performing --------------------------------------------------------------------------------
+
+    def _start(self, planned: PlannedDownload) -> str:
         operation = Operation(
             new_operation_id(self._context.entropy),
             planned.game_id,
@@ -83,34 +213,24 @@ class Downloads:
 
         return self._performer.start(operation, work)
 
-    def plan(self, game_id: str, variant: str | None) -> PlannedDownload:
-        """What would be fetched. Raises `LanspreadError` where it is clear that nothing can be."""
-        if not self._rules.allows(game_id):
-            raise LanspreadError(
-                Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"
-            )
-        local = self._library.games.get(fold_id(game_id))
-        variants = group(self._context.offers(game_id))
-        expected = self._rules.expected_version(game_id)
-        chosen = choose(variants, named=variant, expected_version=expected)
-        current = local is not None and _is_current(local, chosen, variant, expected)
-        if chosen is None and not current:
-            raise _nothing_offered(game_id, variants, variant)
-        # The folder that is there gives the name; a new one takes that of the offer.
-        name = local.id if local is not None else _offered_id(chosen, game_id)
-        offered = chosen.offers[0].summary if chosen is not None else None
-        return PlannedDownload(name, chosen, local if current else None, offered)
-
-    def is_offered(self, game_id: str) -> bool:
-        """Whether a connected peer has the game."""
-        return bool(self._context.offers(game_id))
-
     async def perform(self, operation: Operation, planned: PlannedDownload) -> OperationEvent:
         """Fetch what was planned, as (a part of) an operation; returns its last event."""
         if planned.current is not None:
+            await trio.lowlevel.checkpoint()
             return self._already_there(operation, planned.current)
-        assert planned.chosen is not None
-        return await self._download(operation, planned.chosen)
+        assert planned.wish is not None
+        fetching = Fetching(self._parts, operation, planned.wish)
+        key = fold_id(operation.game_id)
+        self._running[key] = fetching
+        try:
+            return await fetching.run()
+        finally:
+            del self._running[key]
+
+    def _default(self, game_id: str, offers: Sequence[Offer]) -> Variant | None:
+        """Which of these is fetched if none was named."""
+        expected = self._rules.expected_version(game_id)
+        return choose(group(offers), named=None, expected_version=expected)
 
     def _already_there(self, operation: Operation, local: LocalGame) -> OperationEvent:
         self._context.publish(
@@ -130,59 +250,50 @@ class Downloads:
             seconds=0.0,
         )
 
-    async def _download(self, operation: Operation, variant: Variant) -> OperationEvent:
-        began = trio.current_time()
-        game_id = operation.game_id
-        operation.total_bytes = variant.size
-        self._context.publish(
-            DownloadBegin(
-                operation_id=operation.id,
-                id=game_id,
-                version=variant.version,
-                total_bytes=variant.size,
-                sources=variant.peers,
-            )
-        )
-        download = Download(self._context, operation, variant)
-        reference = await download.find_reference()
-        with self._library.hold(game_id):
-            async with self._access.writing(game_id):
-                await self._transact(download, game_id, reference)
-        return DownloadFinished(
-            operation_id=operation.id,
-            id=game_id,
-            version=reference.version,
-            bytes_fetched=download.bytes_fetched,
-            seconds=trio.current_time() - began,
-        )
 
-    async def _transact(self, download: Download, game_id: str, reference: Reference) -> None:
-        run = self._context.threads.run
-        folder = await run(self._library.make_game, game_id)
-        transaction: DownloadTransaction | None = None
-        try:
-            # In a thread: it checks the manifest once more, and that can be a large one.
-            transaction = await run(
-                DownloadTransaction, folder, reference.manifest, reference.block_bytes
-            )
-            try:
-                await run(transaction.check)
-            except (OSError, FsError):
-                # Nothing was begun: the folder that was made for it goes again.
-                await run(self._library.drop_if_empty, game_id)
-                raise
-            await run(transaction.begin)
-            await download.fetch(reference, transaction)
-            stamps = await run(
-                transaction.commit, reference.sentinel, reference.digests, reference.version
-            )
-            if reference.block_bytes == self._library.block_bytes:
-                # Digests of other blocks are none of ours; the game is hashed in the background.
-                self._library.store_digests(game_id, stamps)
-        finally:
-            if transaction is not None:
-                transaction.close()
-            folder.close()
+def _planned(game_id: str, plan: Plan) -> PlannedDownload:
+    """An unfinished download as its plan has it; nobody need offer it now."""
+    variant = Variant(
+        version=plan.version,
+        manifest_hash=plan.manifest_hash,
+        content_hash=plan.content_hash,
+        size=plan.total_bytes,
+        offers=(),
+    )
+    wish = Wish(
+        variant=variant,
+        named=plan.named,
+        selection=plan.selection,
+        resumed=True,
+        paused=plan.state is PlanState.PAUSED,
+    )
+    return PlannedDownload(game_id=game_id, wish=wish, current=None, offered=None)
+
+
+def _has_selection(
+    local: LocalGame, chosen: Variant | None, named: str | None, files: Sequence[str]
+) -> bool:
+    """A selection of a game that is complete here. Raises `LanspreadError`: its sentinel stays."""
+    wanted = named is None or _is_named(local, named)
+    if not wanted or (chosen is not None and not _same_content(local, chosen)):
+        raise LanspreadError(
+            Code.NOT_AVAILABLE,
+            f"{shown(local.id)} is here in another variant",
+            "download the whole game, or remove it first",
+        )
+    there = {entry.path for entry in local.manifest.files}
+    strange = sorted(set(files) - there)
+    if strange:
+        raise LanspreadError(
+            Code.NOT_FOUND, f"the game has no file {shown(strange[0])}", "see its files: game.get"
+        )
+    return True
+
+
+def _is_named(local: LocalGame, named: str) -> bool:
+    """Whether what is here has this hash."""
+    hashes = {value.hex() for value in (local.content_hash, local.manifest_hash) if value}
+    return named.strip().lower() in hashes
 
 
 def _offered_id(chosen: Variant | None, game_id: str) -> str:
@@ -196,9 +307,7 @@ def _is_current(
     if not local.downloaded:
         return False
     if named is not None:
-        wanted = named.strip().lower()
-        hashes = {value.hex() for value in (local.content_hash, local.manifest_hash) if value}
-        return wanted in hashes and (chosen is None or _same_content(local, chosen))
+        return _is_named(local, named) and (chosen is None or _same_content(local, chosen))
     ours = version_key(local.version)
     if expected is not None:
         return ours == version_key(expected)

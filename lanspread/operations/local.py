@@ -270,11 +270,11 @@ class LocalOperations:
             return result
 
         with library.hold(game_id):
-            async with self._access.writing(game_id), trio.open_nursery() as nursery:
-                # Shielded, so that a cancellation comes from the work alone, which knows whether it
-                # was done by then.
-                reporting = trio.CancelScope(shield=True)
-                nursery.start_soon(self._report, operation, watch, reporting)
+            async with self._access.writing(game_id):
+                # Beside the operation: a cancellation is to come from the work alone, which knows
+                # whether it was done by then.
+                reporting = trio.CancelScope()
+                self._performer.nursery.start_soon(self._report, operation, watch, reporting)
                 try:
                     result = await run_stoppable(self._threads, work, watch)
                 finally:

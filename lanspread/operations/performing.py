@@ -84,13 +84,13 @@ class Performer:
         """
         try:
             end = await work
-        except trio.Cancelled:
-            # Otherwise the peer ends, and nothing is said of what did not end.
-            if operation.scope.cancel_called:
+        except BaseException as error:
+            failures = [cause for cause in causes(error) if isinstance(cause, Exception)]
+            if failures:
+                self.publish(_failed(operation, kind, failures[0]))
+            elif operation.scope.cancel_called:
+                # Otherwise the peer ends, and nothing is said of what did not end.
                 self.publish(_CANCELLED[kind](operation_id=operation.id, id=operation.game_id))
-            raise
-        except Exception as error:
-            self.publish(_failed(operation, kind, causes(error)[0]))
             raise
         await self.library.rescan(operation.game_id)
         await self.settle()

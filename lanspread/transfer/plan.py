@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import attrs
 
 from lanspread import limits
-from lanspread.model import Manifest
+from lanspread.fs.download.reference import Reference
 
 
 @attrs.frozen
@@ -59,16 +59,16 @@ class Assignment:
 
 
 def blocks_to_fetch(
-    manifest: Manifest, block_bytes: int, digests: Sequence[bytes], without: str
+    reference: Reference, numbers: Iterable[int], known: Sequence[int]
 ) -> Iterator[Block]:
-    """Every block of the manifest but those of the file `without` (the sentinel)."""
-    index = 0
-    for number, entry in enumerate(manifest.files):
-        for offset in range(0, entry.size, block_bytes):
-            if entry.path != without:
-                length = min(block_bytes, entry.size - offset)
-                yield Block(number, offset, length, digests[index])
-            index += 1
+    """The blocks of these files that are missing: where `known`, one for each block, is 0."""
+    for number in numbers:
+        start = reference.starts[number]
+        for block in range(reference.blocks_in(number)):
+            if not known[start + block]:
+                length = reference.length_of(number, block)
+                offset = block * reference.block_bytes
+                yield Block(number, offset, length, reference.digests[start + block])
 
 
 def chunk_bytes_for(total_bytes: int) -> int:

@@ -10,6 +10,7 @@ import trio
 
 from lanspread import limits
 from lanspread.errors import Code, LanspreadError
+from lanspread.fs.download.reference import Reference
 from lanspread.fs.manifest import (
     block_digest,
     check_manifest,
@@ -17,7 +18,7 @@ from lanspread.fs.manifest import (
     manifest_hash,
     version_of,
 )
-from lanspread.fs.paths import UnsafePath
+from lanspread.fs.paths import VERSION_INI, UnsafePath
 from lanspread.model import FileEntry, Manifest, block_count
 from lanspread.seams import Threads
 from lanspread.sync import messages as m
@@ -28,35 +29,8 @@ from lanspread.transfer.manifests import KnownManifest, KnownManifests
 from lanspread.transfer.source import QuicSource, SourceChanged, SourceLied, source_errors
 from lanspread.transfer.variants import Announced
 
-SENTINEL = "version.ini"
 # A manifest is there at once, however large; only digests may have to be computed first.
 MANIFEST_TIMEOUT_S = 60.0
-
-
-@attrs.frozen(kw_only=True)
-class Reference:
-    """What is being fetched. `digests` are in manifest order, as many as there are blocks.
-
-    `sentinel` is the verified content of version.ini.
-    """
-
-    version: str
-    manifest: Manifest
-    manifest_hash: bytes
-    content_hash: bytes
-    block_bytes: int
-    digests: tuple[bytes, ...]
-    sentinel: bytes = b""
-
-    def digests_of(self, path: str) -> tuple[int, tuple[bytes, ...]]:
-        """(size, digests) of one file of the manifest."""
-        at = 0
-        for entry in self.manifest.files:
-            count = block_count(entry.size, self.block_bytes)
-            if entry.path == path:
-                return entry.size, self.digests[at : at + count]
-            at += count
-        raise KeyError(path)
 
 
 @attrs.frozen
@@ -191,7 +165,7 @@ def _checked(first: m.GameManifest, rows: list[m.FileRow]) -> tuple[OfferedManif
         raise _too_large()
     if manifest_hash(manifest) != first.manifest_hash:
         raise SourceLied("a manifest that does not match its hash")
-    if not any(entry.path == SENTINEL for entry in manifest.files):
+    if not any(entry.path == VERSION_INI for entry in manifest.files):
         raise SourceLied("a manifest without version.ini")
     if any(
         known is not None and len(known) != 32 * count
@@ -255,8 +229,8 @@ async def fetch_sentinel(source: QuicSource, game_id: str, reference: Reference)
     It is fetched before anything is touched on the disk: a variant whose version.ini does not carry
     the announced version can never be completed.
     """
-    size, digests = reference.digests_of(SENTINEL)
-    data = await source.fetch_file(game_id, reference.manifest_hash, SENTINEL, size)
+    size, digests = reference.digests_of(VERSION_INI)
+    data = await source.fetch_file(game_id, reference.manifest_hash, VERSION_INI, size)
     for number, digest in enumerate(digests):
         at = number * reference.block_bytes
         if block_digest(data[at : at + reference.block_bytes]) != digest:

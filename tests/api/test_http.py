@@ -69,9 +69,17 @@ async def test_schema_describes_methods_and_events() -> None:
     schema = json.loads(body)
     assert set(schema["x-methods"]) == {
         "subscribe", "status", "games.list", "game.get", "game.download", "game.cancel",
+        "game.pause", "game.resume", "game.install", "game.update", "game.uninstall", "game.remove",
         "peers.list", "peers.connect", "settings.set_games_dir",
         "shutdown",
     }  # fmt: skip
+    started = {"$ref": "#/$defs/OperationStarted"}
+    for method in ("game.download", "game.cancel", "game.remove"):
+        assert schema["x-methods"][method]["result"] == started
+    for kind in ("install", "update", "uninstall", "remove"):
+        for what in ("begin", "progress", "finished", "failed", "cancelled"):
+            assert f"{kind}.{what}" in schema["x-events"]
+    assert "kept" in schema["$defs"]["UpdateFinished"]["required"]
     assert "download.progress" in schema["x-events"]
     assert "warning" in schema["x-events"]
     game = schema["$defs"]["Game"]

@@ -100,7 +100,7 @@ FAULTS: list[tuple[str, int]] = [
     ('{"jsonrpc": "2.0", "id": 1}', -32600),
     ('{"jsonrpc": "2.0", "id": 1, "method": 5}', -32600),
     ('{"jsonrpc": "2.0", "id": 1, "method": "nothing"}', -32601),
-    ('{"jsonrpc": "2.0", "id": 1, "method": "game.install", "params": {"id": "x"}}', -32601),
+    ('{"jsonrpc": "2.0", "id": 1, "method": "game.play", "params": {"id": "x"}}', -32601),
     ('{"jsonrpc": "2.0", "id": 1, "method": "status", "params": []}', -32602),
     ('{"jsonrpc": "2.0", "id": 1, "method": "status", "params": null}', -32602),
     ('{"jsonrpc": "2.0", "id": 1, "method": "game.get"}', -32602),

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from lanspread.api import ApiServer
-from lanspread.cli import app, get, look
+from lanspread.cli import app, get, look, operate
 from lanspread.cli.client import Endpoint, NoPeerError, open_endpoint
 from tests.api.fake import (
     TOKEN,
@@ -149,7 +149,7 @@ async def test_cancel_waits_for_the_end(
 ) -> None:
     async with running() as (_, server):
         found(monkeypatch, server)
-        assert await get.cancel_game(STATE, "quake", as_json=True) == 0
+        assert await operate.cancel_game(STATE, "quake", as_json=True) == 0
         assert [event["type"] for event in printed_json(capsys)] == ["download.cancelled"]
 
 

@@ -16,9 +16,10 @@ import trio.testing
 from lanspread.fs.catalog import Catalog
 from lanspread.fs.digests import hash_files
 from lanspread.fs.disk import DiskFileSystem
+from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.library import Library, open_library
-from lanspread.fs.manifest import block_digest, manifest_of
+from lanspread.fs.manifest import block_digest, content_hash, manifest_hash, manifest_of
 from lanspread.fs.paths import VERSION_INI
 from lanspread.model import FileEntry, Manifest, blocks_of
 from lanspread.seams import Entry, File, FileStamp, FileSystem, Folder, Glance, Index
@@ -275,26 +276,59 @@ NEW = {
 }
 
 
+def reference_of(
+    files: Mapping[str, bytes], *, version: str | None = None, block_bytes: int = BLOCK
+) -> Reference:
+    """What a source would say of these files."""
+    manifest = manifest_of_files(files)
+    digests = digests_of_files(files, block_bytes)
+    hashed = manifest_hash(manifest)
+    return Reference(
+        version=files[VERSION_INI].decode().strip() if version is None else version,
+        manifest=manifest,
+        manifest_hash=hashed,
+        content_hash=content_hash(hashed, block_bytes, digests),
+        block_bytes=block_bytes,
+        digests=digests,
+        sentinel=files[VERSION_INI],
+    )
+
+
+def transaction_for(folder: Folder, files: Mapping[str, bytes]) -> DownloadTransaction:
+    return DownloadTransaction(folder, reference_of(files))
+
+
 def download(folder: Folder, files: Mapping[str, bytes]) -> dict[FileStamp, tuple[bytes, ...]]:
     """The whole transaction, as a downloader would do it."""
-    transaction = DownloadTransaction(folder, manifest_of_files(files), BLOCK)
+    transaction = transaction_for(folder, files)
     try:
         transaction.check()
         transaction.begin()
         write_blocks(transaction, files)
-        version = files[VERSION_INI].decode().strip()
-        return transaction.commit(files[VERSION_INI], digests_of_files(files), version)
+        return transaction.commit()
     finally:
         transaction.close()
 
 
-def write_blocks(transaction: DownloadTransaction, files: Mapping[str, bytes]) -> None:
+def missing_blocks(
+    transaction: DownloadTransaction, files: Mapping[str, bytes]
+) -> list[tuple[int, int, bytes]]:
+    """(file number, offset, bytes) of what is to be fetched; last first: they come in any order."""
     manifest = manifest_of_files(files)
-    # Last first: blocks come in any order.
-    for number, offset, length in reversed(list(blocks_of(manifest, BLOCK))):
-        path = manifest.files[number].path
-        if path != VERSION_INI:
-            transaction.write(number, offset, memoryview(files[path])[offset : offset + length])
+    blocks = zip(blocks_of(manifest, BLOCK), transaction.known, strict=True)
+    return [
+        (number, offset, files[manifest.files[number].path][offset : offset + length])
+        for (number, offset, length), known in reversed(list(blocks))
+        if not known and manifest.files[number].path != VERSION_INI
+    ]
+
+
+def write_blocks(transaction: DownloadTransaction, files: Mapping[str, bytes]) -> int:
+    """Write what is missing; returns how many bytes that were."""
+    missing = missing_blocks(transaction, files)
+    for block in missing:
+        transaction.write([block])
+    return sum(len(data) for _, _, data in missing)
 
 
 GAME = {"version.ini": b"1.0\n", "game.eti": b"x" * 5000, "sub/empty": b""}

@@ -23,6 +23,7 @@ from tests.fs.support import (
     GAME,
     World,
     digests_of_files,
+    reference_of,
     settled,
     write_tree,
 )
@@ -173,10 +174,9 @@ async def test_a_download_needs_no_hashing(world: World, autojump_clock: MockClo
         hashes = world.hashes()
         with library.hold("Copy"):
             folder = library.make_game("Copy")
-            transaction = DownloadTransaction(folder, source.manifest, BLOCK)
+            transaction = DownloadTransaction(folder, reference_of(GAME))
             transaction.check()
             transaction.begin()
-            assert source.digests is not None
             extents = [
                 extent
                 for extent in blocks_of(source.manifest, BLOCK)
@@ -185,9 +185,9 @@ async def test_a_download_needs_no_hashing(world: World, autojump_clock: MockClo
             with library.open_game("game") as original:
                 reader = ExtentReader(original, source.stamps, extents)
                 for number, offset, length in extents:
-                    transaction.write(number, offset, reader.read(length))
+                    transaction.write([(number, offset, reader.read(length))])
                 reader.close()
-            stamps = transaction.commit(GAME["version.ini"], source.digests, "1.0")
+            stamps = transaction.commit()
             transaction.close()
             folder.close()
             library.store_digests("Copy", stamps)

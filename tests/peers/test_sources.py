@@ -148,7 +148,7 @@ async def test_local_and_reserved_names_are_never_listed_or_served(
     write_game(tmp_path / "a", "Quake", SMALL_GAME)
     hidden = {
         "local/save.dat": b"mine",
-        ".lanspread.json": b"{}",
+        ".lanspread.json.old": b"{}",
         ".lanspread/download.json": b"not ours",
         ".local.backup/save.dat": b"mine",
         ".version.ini.tmp": b"x",

@@ -1,4 +1,4 @@
-"""What a download leaves in a game's `.lanspread/`: the plan while it runs, the record afterwards.
+"""What a download leaves in a game's `.lanspread/`: the plan until it is done, then the record.
 
 Both are read back from a folder that anyone may have copied in from anywhere, so they are checked
 like something off the network; what does not pass is as good as not there. Source: ARCHITECTURE.md,
@@ -7,6 +7,7 @@ like something off the network; what does not pass is as good as not there. Sour
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -16,6 +17,7 @@ import attrs
 from lanspread import limits
 from lanspread.fs.manifest import DIGEST_BYTES
 from lanspread.fs.paths import OWN_FOLDER, UnsafePath, check_path
+from lanspread.model import clean_version
 from lanspread.seams import Folder
 
 PLAN: Final = f"{OWN_FOLDER}/plan.json"
@@ -44,29 +46,86 @@ class DownloadRecord:
     files: Mapping[str, RecordedFile]
 
 
+class PlanState(enum.StrEnum):
+    """What is to become of an unfinished download when the peer starts."""
+
+    RUNNING = "running"  # it goes on by itself
+    PAUSED = "paused"  # it waits for the person who paused it
+    STOPPED = "stopped"  # cancelled or failed: it goes on when it is asked for again
+    SELECTED = "selected"  # the files that were asked for are here, others are not
+
+
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What an unfinished download may have written: paths and their final sizes.
+    """What an unfinished download fetches, and which files it may have written, with their sizes.
 
-    `copied` is kept from the game's state before: it had a sentinel and no record.
+    `files` has those of earlier unfinished downloads too. `copied` is kept from the game's state
+    before: it had a sentinel and no record. `selection` are the paths that were asked for, None for
+    all; `named`: the person asked for this variant and no other.
     """
 
+    version: str
+    manifest_hash: bytes
+    content_hash: bytes
+    block_bytes: int
+    total_bytes: int
     files: Mapping[str, int]
     copied: bool
+    named: bool = False
+    selection: tuple[str, ...] | None = None
+    state: PlanState = PlanState.RUNNING
 
 
 def encode_plan(plan: Plan) -> bytes:
-    return _json({"files": list(plan.files.items()), "copied": plan.copied})
+    return _json(
+        {
+            "version": plan.version,
+            "manifest_hash": plan.manifest_hash.hex(),
+            "content_hash": plan.content_hash.hex(),
+            "block_bytes": plan.block_bytes,
+            "total_bytes": plan.total_bytes,
+            "files": list(plan.files.items()),
+            "copied": plan.copied,
+            "named": plan.named,
+            "selection": plan.selection,
+            "state": plan.state.value,
+        }
+    )
 
 
 def decode_plan(data: bytes) -> Plan | None:
     """What `encode_plan` made, None for anything else."""
     try:
         value = _parsed(data)
-        files = {_path(path): _number(size) for path, size in _rows(value["files"], 2)}
-        return Plan(files=files, copied=value["copied"] is True)
+        block_bytes = _number(value["block_bytes"])
+        if not limits.MIN_BLOCK_BYTES <= block_bytes <= limits.MAX_BLOCK_BYTES:
+            raise ValueError("not the size of a block")
+        return Plan(
+            version=clean_version(_text(value["version"])),
+            manifest_hash=_hash(value["manifest_hash"]),
+            content_hash=_hash(value["content_hash"]),
+            block_bytes=block_bytes,
+            total_bytes=min(_number(value["total_bytes"]), limits.MAX_GAME_BYTES),
+            files={_path(path): _number(size) for path, size in _rows(value["files"], 2)},
+            copied=value["copied"] is True,
+            named=value["named"] is True,
+            selection=_selection(value["selection"]),
+            state=PlanState(_text(value["state"])),
+        )
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def write_plan(folder: Folder, plan: Plan) -> None:
+    """Replace the plan in a game's folder, whose `.lanspread/` is there. Raises `OSError`."""
+    replace_file(folder, PLAN, encode_plan(plan))
+
+
+def set_plan_state(folder: Folder, state: PlanState) -> None:
+    """Change the state in the plan of a game's folder, if it has one. Raises `OSError`."""
+    plan = read_plan(folder)
+    if plan is not None and plan.state is not state:
+        write_plan(folder, attrs.evolve(plan, state=state))
 
 
 def encode_record(record: DownloadRecord) -> bytes:
@@ -174,6 +233,21 @@ def _number(value: object) -> int:
     if type(value) is not int or value < 0:
         raise ValueError("not a number")
     return value
+
+
+def _hash(value: object) -> bytes:
+    data = bytes.fromhex(_text(value))
+    if len(data) != DIGEST_BYTES:
+        raise ValueError("not a hash")
+    return data
+
+
+def _selection(value: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > limits.MAX_FILES_PER_GAME:
+        raise ValueError("not a selection")
+    return tuple(_path(path) for path in value)
 
 
 def _digests(value: object) -> tuple[bytes, ...]:

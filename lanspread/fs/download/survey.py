@@ -17,7 +17,8 @@ from lanspread.fs.paths import VERSION_INI, fold_path, is_root_archive
 from lanspread.model import Manifest
 from lanspread.seams import Entry, Folder, Kind
 
-_NAMED: Final = 10
+# So many files are named in an error.
+NAMED: Final = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -25,9 +26,10 @@ class Survey:
     """What a download finds.
 
     `folders` are those that the manifest needs, parents first; `present` the manifest's files that
-    are there; `obstacle_files` and `obstacle_folders` (deepest first) are our own old ones where
-    something else must be now; `stale` are files of earlier downloads that nobody changed, and a
-    copied game's archives: they go away at the commit.
+    are there; `candidates` those of them that nothing explains but that have the right size: they
+    are adopted if their bytes are right too. `obstacle_files` and `obstacle_folders` (deepest
+    first) are our own old ones where something else must be now; `stale` are files of earlier
+    downloads that nobody changed, and a copied game's archives: they go away at the commit.
     """
 
     record: DownloadRecord | None
@@ -39,14 +41,18 @@ class Survey:
     obstacle_files: tuple[str, ...]
     obstacle_folders: tuple[str, ...]
     stale: Mapping[str, Entry]
-    missing_bytes: int
+    candidates: tuple[str, ...]
+
+    def is_planned(self, path: str) -> bool:
+        """Whether an unfinished download may have made the file, with holes in it."""
+        return self.plan is not None and path in self.plan.files
 
 
 def survey(folder: Folder, manifest: Manifest) -> Survey:
     """Look at a game's folder.
 
-    Raises `FolderNotEmpty` for files that neither record nor plan explains, `InTheWay` for what can
-    never become what the manifest says, `OSError`.
+    Raises `FolderNotEmpty` for files that neither record nor plan explains and that cannot be what
+    the manifest says, `InTheWay` for what can never become that, `OSError`.
     """
     return _Surveyor(folder, manifest).run()
 
@@ -75,6 +81,7 @@ class _Surveyor:
         self._record = read_record(folder)
         self._plan = read_plan(folder)
         self._strangers: list[str] = []
+        self._candidates: list[str] = []
         self._obstacle_files: list[str] = []
         self._obstacle_folders: list[str] = []
         self._copied = False
@@ -91,14 +98,14 @@ class _Surveyor:
             self._see_folder(rel)
         present = {}
         for file in self._manifest.files:
-            entry = self._see_file(file.path)
+            entry = self._see_file(file.path, file.size)
             if entry is not None:
                 present[file.path] = entry
         archives = [name for name, entry in self._list("").items() if self._is_old_archive(entry)]
         if not self._copied:
             self._strangers += [name for name in archives if not self._explained(name)]
         if self._strangers:
-            raise FolderNotEmpty(sorted(self._strangers)[:_NAMED])
+            raise FolderNotEmpty(sorted(self._strangers)[:NAMED])
         return Survey(
             record=self._record,
             plan=self._plan,
@@ -109,7 +116,7 @@ class _Surveyor:
             obstacle_files=tuple(self._obstacle_files),
             obstacle_folders=tuple(self._obstacle_folders),
             stale=self._stale(archives),
-            missing_bytes=self._missing(present),
+            candidates=tuple(self._candidates),
         )
 
     # -- looking -----------------------------------------------------------------------------------
@@ -165,7 +172,7 @@ class _Surveyor:
         elif path != rel and not self._copied and not self._holds_only_ours(path):
             self._strangers.append(path)
 
-    def _see_file(self, path: str) -> Entry | None:
+    def _see_file(self, path: str, size: int) -> Entry | None:
         entry = self._find(path)
         if entry is None:
             return None
@@ -180,7 +187,8 @@ class _Surveyor:
         if entry.kind is not Kind.FILE:
             raise InTheWay(there, "is a link or a special file")
         if not self._copied and not self._explained(there):
-            self._strangers.append(there)
+            right_size = there == path and entry.size == size
+            (self._candidates if right_size else self._strangers).append(there)
         return entry if there == path else None
 
     def _is_old_archive(self, entry: Entry) -> bool:
@@ -224,16 +232,3 @@ class _Surveyor:
         if self._copied:
             stale.update((name, self._list("")[name]) for name in archives)
         return stale
-
-    def _missing(self, present: Mapping[str, Entry]) -> int:
-        total = 0
-        for file in self._manifest.files:
-            entry = present.get(file.path)
-            have = 0
-            if entry is not None:
-                have = entry.size
-                if self._plan is not None and file.path in self._plan.files:
-                    # An unfinished download made it as long as it is now, with holes in it.
-                    have = min(have, entry.size if entry.allocated is None else entry.allocated)
-            total += max(0, file.size - have)
-        return total

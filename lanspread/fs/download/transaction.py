@@ -1,189 +1,343 @@
 """The download transaction: a game's files change in place, and no crash leaves a false sentinel.
 
-A regular file `version.ini` at a game's root says that the game is complete. The order of writes:
+A regular file `version.ini` at a game's root says that the game is complete. Before anything is
+written, `known` finds out which blocks are there already, and what others put there ends it. The
+order of writes:
 
-1. `.lanspread/plan.json` names every file that is going to be written; synced with its folders.
+1. `.lanspread/plan.json` names what is fetched and every file that is going to be written, then
+   `.lanspread/journal` is replaced by one of this content, with the blocks that are known. Both are
+   synced with their folders.
 2. `version.ini` is renamed to `.version.ini.discarded`.
 3. The game's folder is synced. Only now does any other byte change.
 4. Old files of ours where a folder is needed now (and the reverse) go; folders are made.
-5. Blocks are written in place, in any order, after they were verified; a file is made, and given
-   its final size, with its first block. (Making thousands of files takes the kernel seconds, and
-   meanwhile others arrive.)
+5. Blocks are written in place, in any order, after they were verified, and then noted in the
+   journal; a file is made, and given its final size, with its first block. (Making thousands of
+   files takes the kernel seconds, and meanwhile others arrive.) Now and then a checkpoint: the
+   files that were written to are synced; a record in the journal says which blocks that covers; the
+   journal is synced.
 6. Commit: empty files are made; files of earlier downloads that the new manifest does not have go,
    if nobody changed them; every written file and every folder is synced;
    `.lanspread/download.json` is replaced.
 7. `.version.ini.tmp` is written and synced.
 8. `.version.ini.tmp` is renamed to `version.ini`. **This is the commit point.**
-9. The game's folder is synced; `.version.ini.discarded` and the plan are removed.
+9. The game's folder is synced; `.version.ini.discarded`, the plan and the journal are removed.
 
-A crash before 2 leaves the game as it was, and a plan that the next download replaces. A crash
-between 2 and 8 leaves no sentinel: the game is not offered, the installed game in `local/` was not
-touched, and the plan explains every file to the next download, which replaces them. If the rename
-of 2 did not reach the disk, neither did anything after it. A crash after 8 leaves a complete game;
-what 9 would have removed is explained by the record and goes with the next download. An error
-behaves like a crash at the same step; a sync that fails in 6 or 7 ends the commit before 8.
+A crash before 2 leaves the game as it was, and a plan and a journal that the next download
+replaces; a journal of another content than the plan's, or none, only means that files are hashed.
+A crash between 2 and 8 leaves no sentinel: the game is not offered, the installed game in `local/`
+was not touched, and the plan explains every file to the next download, which goes on with the
+blocks behind a checkpoint and with all others that still verify. If the rename of 2 did not reach
+the disk, neither did anything after it. The journal of 1 is on the disk before a byte changes, so
+none of another content can ever vouch for what is written in 5; and a checkpoint is on the disk
+only after the data that it covers. A crash after 8 leaves a complete game; what 9 would have
+removed is explained by the record and goes with the next download. An error behaves like a crash
+at the same step; a sync that fails in 6 or 7 ends the commit before 8.
+
+A selection of files goes through 1 and 3 to 5, only where there is no sentinel; it ends with a
+checkpoint and a plan that says so. The next download of the game takes up from there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from lanspread import limits
+from lanspread.fs.download.journal import (
+    JOURNAL,
+    Journal,
+    JournalHeader,
+    NotedBlock,
+    Stamped,
+)
+from lanspread.fs.download.known import COVERED, MISSING, Finder
 from lanspread.fs.download.records import (
     PLAN,
     RECORD,
     DownloadRecord,
     Plan,
+    PlanState,
     RecordedFile,
-    encode_plan,
     encode_record,
     replace_file,
+    set_plan_state,
+    write_plan,
 )
+from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.survey import Survey, survey
-from lanspread.fs.errors import FileChanged, NoSpace, UnsafePath, WrongVersion
+from lanspread.fs.download.writer import BlockWriter, Written
+from lanspread.fs.errors import InTheWay, NoSpace, UnsafePath, WrongVersion
 from lanspread.fs.local_game import Digests
-from lanspread.fs.manifest import (
-    block_digest,
-    check_manifest,
-    manifest_hash,
-    version_of,
-)
+from lanspread.fs.manifest import block_digest, check_manifest, version_of
 from lanspread.fs.paths import (
     OWN_FOLDER,
     VERSION_INI,
     VERSION_INI_DISCARDED,
     VERSION_INI_TMP,
 )
-from lanspread.model import Manifest, block_count
-from lanspread.seams import Entry, File, FileStamp, Folder, Kind
+from lanspread.seams import Entry, FileStamp, Folder
 
-_OPEN_FILES: Final = 16
 _MARGIN_BYTES: Final = limits.MIB
 _MARGIN_PART: Final = 200
 
 
 class DownloadTransaction:
-    """One download into one game's folder. Every method blocks; they may come from any thread.
+    """One download into one game's folder. Every method blocks.
 
-    `folder` stays the caller's and is open until after `close`. The order of calls is `check`,
-    `begin`, `write` as often as needed, `commit`, `close`; without `commit`, `close` leaves the
-    partial files and the plan that explains them.
+    `folder` stays the caller's and is open until after `close`. The order of calls is `look` until
+    it is done, `check`, `begin`, `write` and `checkpoint` as often as needed, `commit` or
+    `finish_selection`, `close`; without `commit`, `close` leaves the partial files, the plan and
+    the journal that explain them. `has_begun`: something may have been written. `write` and
+    `checkpoint` may come from any thread, the others from one at a time.
     """
 
-    def __init__(self, folder: Folder, manifest: Manifest, block_bytes: int) -> None:
-        """Raises `UnsafePath` if the manifest may not be written to a disk."""
-        check_manifest(manifest)
-        self._numbers = {entry.path: number for number, entry in enumerate(manifest.files)}
-        if VERSION_INI not in self._numbers:
+    def __init__(
+        self,
+        folder: Folder,
+        reference: Reference,
+        *,
+        digests: Mapping[FileStamp, tuple[bytes, ...]] | None = None,
+        selection: Collection[str] | None = None,
+        named: bool = False,
+    ) -> None:
+        """`digests` is what the library knows of the files that are there, `selection` the paths to
+        fetch if not all, `named` is kept in the plan. Raises `UnsafePath` if the manifest may not
+        be written to a disk."""
+        check_manifest(reference.manifest)
+        if VERSION_INI not in reference.numbers:
             raise UnsafePath(VERSION_INI, "is not in the manifest")
         self._folder = folder
-        self._manifest = manifest
-        self._block_bytes = block_bytes
-        self._lock = threading.Lock()
+        self._reference = reference
+        self._digests = {} if digests is None else digests
+        self._selection = None if selection is None else tuple(sorted(selection))
+        self._named = named
+        self._wanted = reference.wanted(self._selection)
         self._survey: Survey | None = None
-        self._begun = False
-        self._made: set[int] = set()
-        self._files: OrderedDict[int, File] = OrderedDict()
-        # Each file as our last write left it: what is different at the commit, others changed.
-        self._after: dict[int, FileStamp] = {}
-        self._closed = False
+        self._finder: Finder | None = None
+        self._looked = False
+        self.has_begun = False
+        self._writer: BlockWriter | None = None
+
+    # -- before anything is written ----------------------------------------------------------------
+
+    def look(self) -> bool:
+        """See what is there, a bounded part a call; False when all was seen. Touches nothing.
+
+        Raises `FolderNotEmpty`, `InTheWay`, `FileChanged`, `OSError`.
+        """
+        if self._survey is None:
+            self._survey = survey(self._folder, self._reference.manifest)
+            if self._selection is not None and self._survey.has_sentinel:
+                raise InTheWay(VERSION_INI, "says that the game is complete")
+            self._finder = Finder(
+                self._folder, self._reference, self._survey, self._digests, self._selection
+            )
+            return True
+        assert self._finder is not None
+        self._looked = not self._finder.step()
+        return not self._looked
 
     def check(self) -> None:
         """See whether the download may begin. Touches nothing.
 
-        Raises `FolderNotEmpty`, `InTheWay`, `NoSpace`, `OSError`.
+        Raises as `look`, which it finishes, and `NoSpace`.
         """
-        with self._lock:
-            found = survey(self._folder, self._manifest)
-            needed = found.missing_bytes + _MARGIN_BYTES + found.missing_bytes // _MARGIN_PART
-            free = self._folder.free_bytes()
-            if found.missing_bytes and needed > free:
-                raise NoSpace(needed, free)
-            self._survey = found
+        while not self._looked:
+            self.look()
+        needed, free = self.space()
+        if needed > free:
+            raise NoSpace(needed, free)
+
+    def space(self) -> tuple[int, int]:
+        """(bytes that the missing blocks take on the disk, with a margin; bytes that are free).
+
+        Nothing is needed where nothing is missing. Raises `OSError`.
+        """
+        assert self._survey is not None
+        missing = sum(self._space_for(number) for number in self._wanted)
+        needed = missing + _MARGIN_BYTES + missing // _MARGIN_PART if missing else 0
+        return needed, self._folder.free_bytes()
+
+    @property
+    def known(self) -> bytearray:
+        """A byte for every block of the reference, 0 where it is still missing."""
+        assert self._finder is not None
+        return self._finder.known
+
+    @property
+    def known_bytes(self) -> int:
+        """How much of what is wanted was found by `look`."""
+        return 0 if self._finder is None else self._finder.known_bytes
+
+    # -- writing -----------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Steps 1 to 4. Raises as `check`, if that was not called before, and `OSError`."""
-        if self._survey is None:
+        if not self._looked:
             self.check()
-        with self._lock:
-            assert self._survey is not None
-            self._discard_sentinel(self._survey)
-            self._make_folders(self._survey)
-            self._begun = True
-
-    def write(self, file_number: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-        """Write verified bytes in place. Raises `OSError`, or `ValueError` outside of a file."""
-        entry = self._manifest.files[file_number]
-        if offset < 0 or offset + len(data) > entry.size or entry.path == VERSION_INI:
-            raise ValueError("not a place that this download writes to")
-        with self._lock:
-            self._must_have_begun()
-            file = self._open(file_number, entry.path)
-            try:
-                file.write_at(data, offset)
-                self._after[file_number] = _stamp(entry.path, file.entry())
-            except BaseException:
-                self._files.pop(file_number).close()
-                raise
-
-    def commit(self, version_ini: bytes, digests: Sequence[bytes], version: str) -> Digests:
-        """Steps 6 to 9; the caller vouches that every block was verified and written.
-
-        `digests` are all of the manifest's, in its order. Returns them by stamp, for the library.
-        Raises `WrongVersion`, `FileChanged` if a file is not what was written, `ValueError` if
-        `version_ini` does not fit its digests, `OSError`.
-        """
-        with self._lock:
-            self._must_have_begun()
-            assert self._survey is not None
-            by_file = self._by_file(digests)
-            self._check_sentinel(version_ini, by_file, version)
-            self._make_empty_files()
-            self._close_files()
-            entries = self._written()
-            folders = self._remove_stale(self._survey, entries.values())
-            self._folder.sync_all(list(entries), folders)
-            stamps = [_stamp(path, entry) for path, entry in entries.items()]
-            with self._folder.open(VERSION_INI_TMP, "create") as file:
-                file.truncate(len(version_ini))
-                file.write_at(version_ini, 0)
-                file.sync()
-                stamps.append(_stamp(VERSION_INI, file.entry()))
-            found = {stamp: by_file[stamp.path] for stamp in stamps}
-            replace_file(self._folder, RECORD, encode_record(self._record(found, version)))
-            self._folder.rename(VERSION_INI_TMP, VERSION_INI)
+        assert self._survey is not None
+        self._write_plan(self._survey)
+        journal = self._replace_journal()
+        try:
+            if self._survey.has_sentinel:
+                self._folder.rename(VERSION_INI, VERSION_INI_DISCARDED)
             self._folder.sync_folder()
-            # Committed; what stays behind is removed by the next download.
-            for rel in (VERSION_INI_DISCARDED, PLAN):
-                with contextlib.suppress(OSError):
-                    self._folder.remove_file(rel)
-            return found
+            self._make_folders(self._survey)
+        except BaseException:
+            journal.close()
+            raise
+        assert self._finder is not None
+        folders = {rel.rpartition("/")[0] for rel in self._survey.folders}
+        self._writer = BlockWriter(
+            self._folder, self._reference, journal, self.known, self._finder.stamps, folders
+        )
+
+    def write(self, blocks: Iterable[Written]) -> None:
+        """Write whole, verified blocks in place: (file number, offset, bytes) of each.
+
+        Raises `FileChanged`, `OSError`, or `ValueError` for what is no block of the game; what
+        stands before the one that failed is written and noted.
+        """
+        self._begun().write(blocks)
+
+    def checkpoint(self) -> None:
+        """All that was written before the call counts after a crash when this returns.
+
+        Nothing where `begin` did not come to its end. Raises `FileChanged` for a file that is not
+        as it was written, `OSError`.
+        """
+        if self._writer is not None:
+            self._writer.checkpoint()
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """How much was written since the last checkpoint."""
+        return 0 if self._writer is None else self._writer.unsynced_bytes
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def finish_selection(self) -> None:
+        """The selected files are there, and known to the next download of the game.
+
+        Raises `FileChanged`, `ValueError` if blocks are missing, `OSError`.
+        """
+        writer = self._begun()
+        writer.settle(self._wanted)
+        writer.checkpoint()
+        set_plan_state(self._folder, PlanState.SELECTED)
+
+    def commit(self) -> Digests:
+        """Steps 6 to 9. Returns the digests by stamp, for the library.
+
+        Raises `WrongVersion`, `FileChanged` if a file is not what was written, `ValueError` if
+        blocks are missing or version.ini does not fit its digests, `OSError`.
+        """
+        writer = self._begun()
+        assert self._survey is not None
+        if self._selection is not None:
+            raise ValueError("a selection has no sentinel")
+        self._check_sentinel()
+        entries = writer.settle(self._wanted)
+        folders = self._remove_stale(self._survey, entries.values())
+        self._folder.sync_all(list(entries), folders)
+        stamps = [_stamp(path, entry) for path, entry in entries.items()]
+        with self._folder.open(VERSION_INI_TMP, "create") as file:
+            file.truncate(len(self._reference.sentinel))
+            file.write_at(self._reference.sentinel, 0)
+            file.sync()
+            stamps.append(_stamp(VERSION_INI, file.entry()))
+        found = {stamp: self._reference.digests_of(stamp.path)[1] for stamp in stamps}
+        replace_file(self._folder, RECORD, encode_record(self._record(found)))
+        self._folder.rename(VERSION_INI_TMP, VERSION_INI)
+        self._folder.sync_folder()
+        writer.close()
+        # Committed; what stays behind is removed by the next download.
+        for rel in (VERSION_INI_DISCARDED, PLAN, JOURNAL):
+            with contextlib.suppress(OSError):
+                self._folder.remove_file(rel)
+        return found
 
     def close(self) -> None:
         """Close what is open."""
-        with self._lock:
-            self._closed = True
-            self._close_files()
+        if self._writer is not None:
+            self._writer.close()
+        if self._finder is not None:
+            self._finder.close()
 
-    # -- begin -------------------------------------------------------------------------------------
+    def _begun(self) -> BlockWriter:
+        if self._writer is None:
+            raise ValueError("the download has not begun")
+        return self._writer
 
-    def _discard_sentinel(self, found: Survey) -> None:
-        """Steps 1 to 3."""
-        planned = {entry.path: entry.size for entry in self._manifest.files}
+    # -- steps 1 to 4 ------------------------------------------------------------------------------
+
+    def _space_for(self, number: int) -> int:
+        """What a file's missing blocks take that it does not take already."""
+        reference = self._reference
+        start, end = reference.starts[number : number + 2]
+        blocks = self.known[start:end]
+        missing = blocks.count(MISSING) * reference.block_bytes
+        if not missing:
+            return 0
+        if blocks[-1] == MISSING:
+            missing -= reference.block_bytes - reference.length_of(number, len(blocks) - 1)
+        file = reference.manifest.files[number]
+        try:
+            entry = self._folder.entry(file.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return missing
+        have = entry.allocated
+        if have is None:
+            # An unfinished download made it as long as it is now, with holes in it.
+            assert self._survey is not None
+            planned = self._writer is not None or self._survey.is_planned(file.path)
+            have = file.size - missing if planned else entry.size
+        return min(missing, max(0, file.size - have))
+
+    def _write_plan(self, found: Survey) -> None:
+        reference = self._reference
+        planned = {entry.path: entry.size for entry in reference.manifest.files}
         if found.plan is not None:
             for path, size in found.plan.files.items():
                 if path not in planned and self._folder.exists(path):
                     planned[path] = size
+        self.has_begun = True
         self._folder.make_folder(OWN_FOLDER)
-        replace_file(self._folder, PLAN, encode_plan(Plan(files=planned, copied=found.copied)))
+        plan = Plan(
+            version=reference.version,
+            manifest_hash=reference.manifest_hash,
+            content_hash=reference.content_hash,
+            block_bytes=reference.block_bytes,
+            total_bytes=reference.manifest.total_bytes,
+            files=planned,
+            copied=found.copied,
+            named=self._named,
+            selection=self._selection,
+        )
+        write_plan(self._folder, plan)
         self._folder.sync_folder()
-        if found.has_sentinel:
-            self._folder.rename(VERSION_INI, VERSION_INI_DISCARDED)
-        self._folder.sync_folder()
+
+    def _replace_journal(self) -> Journal:
+        """What is known goes on in a new journal; what is not yet behind a checkpoint, as such."""
+        assert self._finder is not None
+        covered: list[NotedBlock] = []
+        found: list[NotedBlock] = []
+        reference, known = self._reference, self.known
+        stamps = []
+        for number, stamp in self._finder.stamps.items():
+            start = reference.starts[number]
+            blocks = known[start : reference.starts[number + 1]]
+            for block, how in enumerate(blocks):
+                if how != MISSING:
+                    noted = NotedBlock(number, block, reference.digests[start + block])
+                    (covered if how == COVERED else found).append(noted)
+            if COVERED in blocks:
+                stamps.append(Stamped(number, stamp.mtime_ns, stamp.inode))
+        header = JournalHeader(
+            reference.manifest_hash, reference.content_hash, reference.block_bytes
+        )
+        return Journal.replace(self._folder, header, covered, stamps, found)
 
     def _make_folders(self, found: Survey) -> None:
         for rel in found.obstacle_files:
@@ -193,77 +347,18 @@ class DownloadTransaction:
         for rel in found.folders:
             self._folder.make_folder(rel)
 
-    # -- write -------------------------------------------------------------------------------------
-
-    def _must_have_begun(self) -> None:
-        if self._closed or not self._begun:
-            raise ValueError("the download has not begun or is closed")
-
-    def _open(self, number: int, path: str) -> File:
-        file = self._files.get(number)
-        if file is not None:
-            self._files.move_to_end(number)
-            return file
-        while len(self._files) >= _OPEN_FILES:
-            self._files.popitem(last=False)[1].close()
-        if number in self._made:
-            file = self._files[number] = self._folder.open(path, "write")
-            return file
-        file = self._files[number] = self._folder.open(path, "create")
-        file.truncate(self._manifest.files[number].size)
-        self._made.add(number)
-        return file
-
-    def _make_empty_files(self) -> None:
-        for number, entry in enumerate(self._manifest.files):
-            if entry.size == 0 and entry.path != VERSION_INI:
-                self._open(number, entry.path)
-
-    def _close_files(self) -> None:
-        while self._files:
-            self._files.popitem()[1].close()
-
     # -- commit ------------------------------------------------------------------------------------
 
-    def _by_file(self, digests: Sequence[bytes]) -> dict[str, tuple[bytes, ...]]:
-        found = {}
-        at = 0
-        for entry in self._manifest.files:
-            count = block_count(entry.size, self._block_bytes)
-            found[entry.path] = tuple(digests[at : at + count])
-            at += count
-        if at != len(digests):
-            raise ValueError("not one digest per block")
-        return found
-
-    def _check_sentinel(
-        self, version_ini: bytes, by_file: dict[str, tuple[bytes, ...]], version: str
-    ) -> None:
+    def _check_sentinel(self) -> None:
+        reference, data = self._reference, self._reference.sentinel
         blocks = tuple(
-            block_digest(version_ini[at : at + self._block_bytes])
-            for at in range(0, len(version_ini), self._block_bytes)
+            block_digest(data[at : at + reference.block_bytes])
+            for at in range(0, len(data), reference.block_bytes)
         )
-        if blocks != by_file[VERSION_INI]:
+        if blocks != reference.digests_of(VERSION_INI)[1]:
             raise ValueError("version.ini does not fit its digests")
-        if version_of(version_ini) != version:
-            raise WrongVersion(version, version_of(version_ini))
-
-    def _written(self) -> dict[str, Entry]:
-        """The files as they are now; each must have its size."""
-        entries = {}
-        for file in self._manifest.files:
-            if file.path == VERSION_INI:
-                continue
-            try:
-                entry = self._folder.entry(file.path)
-            except (FileNotFoundError, NotADirectoryError):
-                raise FileChanged(file.path) from None
-            after = self._after.get(self._numbers[file.path])
-            changed = after is not None and _stamp(file.path, entry) != after
-            if entry.kind is not Kind.FILE or entry.size != file.size or changed:
-                raise FileChanged(file.path)
-            entries[file.path] = entry
-        return entries
+        if version_of(data) != reference.version:
+            raise WrongVersion(reference.version, version_of(data))
 
     def _remove_stale(self, found: Survey, written: Iterable[Entry]) -> list[str]:
         """Remove what earlier downloads left; return every folder to be synced."""
@@ -287,11 +382,11 @@ class DownloadTransaction:
                 lost.discard(rel)
         return sorted(needed | lost)
 
-    def _record(self, found: Digests, version: str) -> DownloadRecord:
+    def _record(self, found: Digests) -> DownloadRecord:
         return DownloadRecord(
-            version=version,
-            manifest_hash=manifest_hash(self._manifest),
-            block_bytes=self._block_bytes,
+            version=self._reference.version,
+            manifest_hash=self._reference.manifest_hash,
+            block_bytes=self._reference.block_bytes,
             files={
                 stamp.path: RecordedFile(stamp.path, stamp.size, stamp.mtime_ns, digests)
                 for stamp, digests in found.items()

@@ -13,7 +13,8 @@ install of ours left it is ours, and the new version decides about it.
 
 "Beside it" is `NAME.before-update`, or the next free name like it. So is what stands where the new
 version has a folder, and the folder that stands where it has a file. Without a record nothing is
-known to be ours. Links and empty folders are the user's; a link is taken along as a link.
+known to be ours. Links are the user's and taken along as links; so are empty folders that no
+install made.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Final
 import attrs
 
 from lanspread.fs.errors import CannotKeep
-from lanspread.fs.install.record import InstalledFile
+from lanspread.fs.install.record import InstalledFile, InstallRecord
 from lanspread.fs.paths import fold_path
 from lanspread.seams import Entry, Kind
 
@@ -57,7 +58,7 @@ class CarryOver:
 
 def plan_carry_over(
     theirs: Mapping[str, Entry],
-    record: Mapping[str, InstalledFile] | None,
+    record: InstallRecord | None,
     new: Mapping[str, InstalledFile],
     new_folders: Iterable[str],
     digest_of: Callable[[str], bytes],
@@ -79,7 +80,7 @@ class _Planner:
     def __init__(
         self,
         theirs: Mapping[str, Entry],
-        record: Mapping[str, InstalledFile] | None,
+        record: InstallRecord | None,
         new: Mapping[str, InstalledFile],
         new_folders: Iterable[str],
         digest_of: Callable[[str], bytes],
@@ -88,7 +89,9 @@ class _Planner:
         self._key: Callable[[str], str] = fold_path if folds else str
         self._theirs = theirs
         self._their_keys = {self._key(path) for path in theirs}
-        self._old = {self._key(path): file for path, file in (record or {}).items()}
+        record = record or InstallRecord("", {})
+        self._old = {self._key(path): file for path, file in record.files.items()}
+        self._old_folders = {self._key(path) for path in record.folders}
         self._digest_of = digest_of
         # The new `local/`: how each name is spelled there.
         self._files = {self._key(path): path for path in new}
@@ -105,7 +108,8 @@ class _Planner:
         for path, entry in sorted(self._theirs.items()):
             match entry.kind:
                 case Kind.FOLDER:
-                    if path not in parents and self._key(path) not in self._folders:
+                    ours = self._key(path) in self._old_folders | self._folders.keys()
+                    if path not in parents and not ours:
                         self._empty.append(self._folder(path))
                 case Kind.FILE | Kind.LINK:
                     self._judge(path, entry)
@@ -144,17 +148,24 @@ class _Planner:
 
     def _folder(self, path: str) -> str:
         """Where a folder of the user's is to be; it is made if the new version has none there."""
-        if path not in self._placed:
-            target = self._below(path)
-            key = self._key(target)
-            if key in self._folders:
-                target = self._folders[key]
-            else:
-                target = self._free(target)
-                self._folders[self._key(target)] = target
-                self._made.append(target)
-            self._placed[path] = target
-        return self._placed[path]
+        missing = []
+        while path not in self._placed:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        target = self._placed[path]
+        for below in reversed(missing):
+            target = self._placed[below] = self._made_in(target, below.rpartition("/")[2])
+        return target
+
+    def _made_in(self, parent: str, name: str) -> str:
+        target = f"{parent}/{name}" if parent else name
+        there = self._folders.get(self._key(target))
+        if there is not None:
+            return there
+        target = self._free(target)
+        self._folders[self._key(target)] = target
+        self._made.append(target)
+        return target
 
     def _below(self, path: str) -> str:
         above, _, name = path.rpartition("/")

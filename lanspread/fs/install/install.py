@@ -40,7 +40,7 @@ def install(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> I
         write_intent(folder, IntentKind.INSTALLING, version)
         make_staging(folder)
         files = source.unpack(folder, INSTALLING, watch)
-    seal_staging(folder, sorted(files), source.layout.folders, InstallRecord(version, files))
+    seal_staging(folder, InstallRecord(version, files, frozenset(source.layout.folders)))
     watch.step()
     folder.rename(INSTALLING, LOCAL)  # The commit point.
     folder.sync_folder()

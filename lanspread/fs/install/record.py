@@ -33,10 +33,11 @@ class InstalledFile:
 
 @attrs.frozen
 class InstallRecord:
-    """`files` are below `local/`."""
+    """`files` are below `local/`, and `folders` are those that the install made there."""
 
     version: str
     files: Mapping[str, InstalledFile]
+    folders: frozenset[str] = frozenset()
 
 
 _Text = Annotated[str, msgspec.Meta(max_length=4 * limits.MAX_PATH_BYTES)]
@@ -50,6 +51,7 @@ class _Stored(msgspec.Struct):
     files: Annotated[
         list[tuple[_Text, _Size, _Hex]], msgspec.Meta(max_length=limits.MAX_FILES_PER_GAME)
     ]
+    folders: Annotated[list[_Text], msgspec.Meta(max_length=limits.MAX_ARCHIVE_MEMBERS)]
 
 
 _decoder: Final = msgspec.json.Decoder(_Stored)
@@ -57,7 +59,9 @@ _decoder: Final = msgspec.json.Decoder(_Stored)
 
 def encode_install_record(record: InstallRecord) -> bytes:
     files = [(path, file.size, file.digest.hex()) for path, file in sorted(record.files.items())]
-    return msgspec.json.encode(_Stored(format=1, version=record.version, files=files))
+    return msgspec.json.encode(
+        _Stored(format=1, version=record.version, files=files, folders=sorted(record.folders))
+    )
 
 
 def decode_install_record(data: bytes) -> InstallRecord | None:
@@ -70,6 +74,7 @@ def decode_install_record(data: bytes) -> InstallRecord | None:
                 path: InstalledFile(size, bytes.fromhex(digest))
                 for path, size, digest in stored.files
             },
+            frozenset(stored.folders),
         )
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

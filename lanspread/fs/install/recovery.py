@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from lanspread.fs.errors import Stopped
+from lanspread.fs.errors import Stopped, Unrepaired
 from lanspread.fs.install.intent import IntentKind, clear_intent, read_intent
 from lanspread.fs.install.names import (
     BACKUP,
@@ -34,7 +34,7 @@ from lanspread.fs.install.recovery_table import (
     State,
     decide,
 )
-from lanspread.fs.install.trees import kind_of, sweep, unmark
+from lanspread.fs.install.trees import kind_of, mark, sweep, unmark
 from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import Folder, Kind
 
@@ -107,6 +107,8 @@ def perform(folder: Folder, decision: Decision, watch: Watch) -> list[str]:
     folder.sync_folder()
     for action in decision.actions:
         match action:
+            case Action.MARK_BACKUP:
+                mark(folder, BACKUP)
             case Action.RESTORE:
                 folder.rename(BACKUP, LOCAL)
                 folder.sync_folder()
@@ -129,8 +131,15 @@ def perform(folder: Folder, decision: Decision, watch: Watch) -> list[str]:
 
 
 def finish(folder: Folder, watch: Watch) -> list[str]:
-    """What follows an operation's commit point; see `perform`. Raises `OSError`."""
-    return perform(folder, decide(look(folder)), watch)
+    """What follows an operation's commit point; see `perform`.
+
+    Raises `OSError`, or `Unrepaired` if somebody changed the folder meanwhile, so that nobody can
+    tell any more what is whose.
+    """
+    decision = decide(look(folder))
+    if decision.outcome is Outcome.BLOCKED:
+        raise Unrepaired(decision.why)
+    return perform(folder, decision, watch)
 
 
 def _listed(folder: Folder) -> dict[str, Kind]:
@@ -140,7 +149,8 @@ def _listed(folder: Folder) -> dict[str, Kind]:
 def _state(folder: Folder, kinds: dict[str, Kind]) -> tuple[State, str]:
     """The state, and why the intent cannot be understood."""
     intent = read_intent(folder)
-    local = kinds.get(LOCAL)
+    # Asked by its name: some disks have it in another spelling.
+    local = kind_of(folder, LOCAL)
     state = State(
         intent=intent.kind,
         local=_LOCAL.get(local, Local.OTHER),

@@ -50,6 +50,7 @@ class State:
 class Action(enum.Enum):
     """One step, which may be repeated. Each is on the disk before the next begins."""
 
+    MARK_BACKUP = f"mark `{BACKUP}` as ours"
     RESTORE = f"rename `{BACKUP}` to `{LOCAL}`"
     SWEEP_INSTALLING = f"remove `{INSTALLING}`"
     SWEEP_BACKUP = f"remove `{BACKUP}`"
@@ -153,8 +154,9 @@ def _uninstalling(state: State) -> Decision:
     record = (Action.DROP_RECORD,) if state.local is Local.ABSENT else ()
     match state.backup, state.local:
         case Side.MARKED, _:
-            done = (Action.SWEEP_BACKUP, *record)
-            return _cleared(Outcome.UNINSTALL_FINISHED, *done, *others)
+            # The intent goes first: with it, a backup that has lost its marker would be restored.
+            done = (Action.MARK_BACKUP, *record, *others, Action.CLEAR_INTENT, Action.SWEEP_BACKUP)
+            return Decision(Outcome.UNINSTALL_FINISHED, done)
         case Side.UNMARKED, Local.ABSENT:
             return _cleared(Outcome.UNINSTALL_UNDONE, Action.RESTORE, *others)
         case Side.UNMARKED, _:

@@ -6,6 +6,7 @@ The order of writes is in docs/recovery.md. Calls block.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -92,10 +93,10 @@ def _explained(
             entry = folder.entry(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except OSError:
-            # Behind a link: whatever is there, no download of ours put it there.
-            kept.append(path)
-            continue
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            continue  # Behind a link: whatever is there, no download of ours put it there.
         as_recorded = path in recorded and (
             (recorded[path].size, recorded[path].mtime_ns) == (entry.size, entry.mtime_ns)
         )

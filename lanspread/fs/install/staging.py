@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import attrs
@@ -92,16 +93,28 @@ def make_staging(folder: Folder) -> None:
 
 
 def seal_staging(
-    folder: Folder, files: Sequence[str], folders: Sequence[str], record: InstallRecord
+    folder: Folder,
+    record: InstallRecord,
+    *,
+    replaced: Collection[str] = (),
+    kept: Sequence[str] = (),
+    kept_folders: Sequence[str] = (),
 ) -> None:
     """Everything in the staging folder and its record are on the disk, and the marker is gone.
 
-    `files` and `folders` are below the staging folder.
+    `kept` are files of the user's, and `kept_folders` folders, beside those of the record; in the
+    place of the record's files `replaced` is something of the user's.
     """
+    files = sorted(record.files.keys() - set(replaced))
+    folders = [*sorted(record.folders), *kept_folders]
     folder.sync_all(
         [f"{INSTALLING}/{rel}" for rel in files],
         [INSTALLING, *(f"{INSTALLING}/{rel}" for rel in folders)],
     )
+    for rel in kept:
+        # One that cannot be opened got a second name and is no copy: as safe as it was before.
+        with contextlib.suppress(PermissionError):
+            folder.sync_all([f"{INSTALLING}/{rel}"], [])
     write_new_record(folder, record)
     unmark(folder, INSTALLING)
 

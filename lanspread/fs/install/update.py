@@ -16,7 +16,7 @@ from lanspread.fs.errors import CannotKeep, FileChanged, NotInstalled
 from lanspread.fs.install.carry_over import CarryOver, plan_carry_over
 from lanspread.fs.install.intent import IntentKind, write_intent
 from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, OWNED
-from lanspread.fs.install.record import InstalledFile, InstallRecord, read_install_record
+from lanspread.fs.install.record import InstallRecord, read_install_record
 from lanspread.fs.install.recovery import finish
 from lanspread.fs.install.staging import (
     Installed,
@@ -61,9 +61,8 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     record = read_install_record(folder)
     if record is not None and record.version == version:
         return Installed(version=version, changed=False)
-    old_files = None if record is None else record.files
     with open_source(folder, open_archive) as source:
-        sizes = _sizes_compared(_walk_theirs(folder, watch), old_files, source.layout.sizes)
+        sizes = _sizes_compared(_walk_theirs(folder, watch), record, source.layout.sizes)
         watch.expect(source.layout.unpacked_bytes + sizes)
         check_space(folder, source.needed_bytes)
         # In the backup it would say that the update is committed.
@@ -74,13 +73,14 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     theirs = _walk_theirs(folder, watch)
     hasher = _Hasher(folder, watch)
     plan = plan_carry_over(
-        theirs, old_files, new, source.layout.folders, hasher.digest_of, folds=_folds(folder)
+        theirs, record, new, source.layout.folders, hasher.digest_of, folds=_folds(folder)
     )
     _carry_over(folder, plan, watch)
-    files = {*new, *(keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.FILE)}
-    linked = {keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.LINK}
-    folders = [*source.layout.folders, *plan.folders]
-    seal_staging(folder, sorted(files - linked), folders, InstallRecord(version, new))
+    replaced = [keep.target for keep in plan.keeps if keep.replaces]
+    # What a link leads to is not ours to sync.
+    kept = [keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.FILE]
+    new_record = InstallRecord(version, new, frozenset(source.layout.folders))
+    seal_staging(folder, new_record, replaced=replaced, kept=kept, kept_folders=plan.folders)
     watch.step()
     folder.rename(LOCAL, BACKUP)
     folder.sync_folder()
@@ -104,13 +104,13 @@ def _walk_theirs(folder: Folder, watch: Watch, root: str = LOCAL) -> dict[str, E
 
 def _sizes_compared(
     theirs: Mapping[str, Entry],
-    old: Mapping[str, InstalledFile] | None,
+    record: InstallRecord | None,
     new_sizes: Mapping[str, int],
 ) -> int:
     """About how many bytes must be read to tell the user's files from ours."""
     total = 0
     for path, entry in theirs.items():
-        recorded = None if old is None else old.get(path)
+        recorded = None if record is None else record.files.get(path)
         size = new_sizes.get(path) if recorded is None else recorded.size
         if entry.kind is Kind.FILE and entry.size == size:
             total += entry.size

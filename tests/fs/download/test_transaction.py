@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 
 from lanspread.fs.disk_paths import PathFolder
+from lanspread.fs.download.records import Plan, encode_plan
+from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.errors import (
     FileChanged,
@@ -17,20 +20,23 @@ from lanspread.fs.errors import (
     UnsafePath,
     WrongVersion,
 )
+from lanspread.fs.manifest import manifest_of
 from lanspread.fs.paths import VERSION_INI
-from lanspread.model import FileEntry, Manifest
+from lanspread.model import FileEntry, Manifest, blocks_of
+from lanspread.seams import Folder
 from tests.fs.support import (
     BLOCK,
     NEW,
     OLD,
     RecordingFolder,
-    digests_of_files,
     download,
     hash_tree,
     manifest_of_files,
     open_descriptors,
     open_folder,
     read_tree,
+    reference_of,
+    transaction_for,
     write_blocks,
     write_tree,
 )
@@ -89,7 +95,7 @@ def test_a_game_copied_in_by_hand_is_replaced_by_name(game: Path) -> None:
 def test_an_interrupted_replacement_of_a_copied_game_goes_on(game: Path) -> None:
     write_tree(game, {"version.ini": b"1.0", "old.eti": b"old", "game.eti": b"x"})
     with open_folder(game) as folder:
-        first = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        first = transaction_for(folder, NEW)
         first.check()
         first.begin()
         first.close()
@@ -100,7 +106,7 @@ def test_an_interrupted_replacement_of_a_copied_game_goes_on(game: Path) -> None
 
 def test_an_unfinished_download_of_another_version_is_cleared(game: Path) -> None:
     with open_folder(game) as folder:
-        first = DownloadTransaction(folder, manifest_of_files(OLD), BLOCK)
+        first = transaction_for(folder, OLD)
         first.begin()
         first.close()
         download(folder, NEW)
@@ -114,7 +120,7 @@ def test_files_that_nothing_explains_are_not_touched(game: Path, there: dict[str
     write_tree(game, there)
     log: list[tuple[str, ...]] = []
     with RecordingFolder(open_folder(game), log) as folder:
-        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        transaction = transaction_for(folder, NEW)
         with pytest.raises(FolderNotEmpty) as caught:
             transaction.check()
         with pytest.raises(FolderNotEmpty):
@@ -181,7 +187,7 @@ def test_a_link_that_appears_meanwhile_is_not_followed(game: Path) -> None:
     outside = game.parent / "outside"
     write_tree(outside, {"one": b"outside" * 1000})
     with open_folder(game) as folder:
-        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        transaction = transaction_for(folder, NEW)
         transaction.begin()
         for name in ("one", "empty"):
             (game / "data" / name).unlink(missing_ok=True)
@@ -198,87 +204,123 @@ class SmallDisk(RecordingFolder):
         return 2 * 1024 * 1024
 
 
+def made_up(*sizes: tuple[str, int]) -> Reference:
+    """A reference of files that nobody has."""
+    manifest = manifest_of(FileEntry(path, size) for path, size in (*sizes, (VERSION_INI, 4)))
+    count = sum(1 for _ in blocks_of(manifest, BLOCK))
+    return Reference(
+        version="1",
+        manifest=manifest,
+        manifest_hash=bytes(32),
+        content_hash=bytes(32),
+        block_bytes=BLOCK,
+        digests=(bytes(32),) * count,
+    )
+
+
 def test_no_space_is_found_out_first(game: Path) -> None:
-    big = Manifest((FileEntry("big", 1024 * 1000), FileEntry(VERSION_INI, 4)))
+    big = made_up(("big", 1024 * 1000))
     log: list[tuple[str, ...]] = []
     with SmallDisk(open_folder(game), log) as folder:
-        DownloadTransaction(folder, big, BLOCK).check()
-        bigger = Manifest((FileEntry("big", 1024 * 1024 * 3), FileEntry(VERSION_INI, 4)))
+        DownloadTransaction(folder, big).check()
+        bigger = made_up(("big", 1024 * 1024 * 3))
         with pytest.raises(NoSpace) as caught:
-            DownloadTransaction(folder, bigger, BLOCK).begin()
+            DownloadTransaction(folder, bigger).begin()
         assert caught.value.needed > 1024 * 1024 * 3
         assert caught.value.free == folder.free_bytes()
         assert os.listdir(game) == []
         # What is there needs no more space; what an unfinished download only made long does.
-        unfinished = DownloadTransaction(folder.inner, bigger, BLOCK)
-        unfinished.begin()
-        unfinished.close()
+        write_tree(game, {"big": b""})
+        os.truncate(game / "big", 1024 * 1024 * 3)
+        plan = Plan(
+            version="1",
+            manifest_hash=bytes(32),
+            content_hash=bytes(32),
+            block_bytes=BLOCK,
+            total_bytes=0,
+            files={"big": 1024 * 1024 * 3},
+            copied=False,
+        )
+        write_tree(game, {".lanspread/plan.json": encode_plan(plan)})
         with pytest.raises(NoSpace):
-            DownloadTransaction(folder, bigger, BLOCK).check()
+            DownloadTransaction(folder, bigger).check()
         (game / "big").write_bytes(b"x" * 1024 * 1024 * 3)
-        DownloadTransaction(folder, bigger, BLOCK).check()
+        DownloadTransaction(folder, bigger).check()
 
 
 @pytest.mark.parametrize("path", ["../x", "local/save", ".lanspread.json", "a\\b", "C:x"])
 def test_unsafe_manifests_are_refused(game: Path, path: str) -> None:
-    manifest = Manifest(
-        tuple(sorted([FileEntry(path, 1), FileEntry(VERSION_INI, 1)], key=lambda e: e.path))
-    )
     with open_folder(game) as folder, pytest.raises(UnsafePath):
-        DownloadTransaction(folder, manifest, BLOCK)
+        DownloadTransaction(folder, made_up((path, 1)))
 
 
 def test_a_manifest_without_sentinel_is_refused(game: Path) -> None:
+    reference = attrs.evolve(made_up(), manifest=Manifest((FileEntry("a", 1),)))
     with open_folder(game) as folder, pytest.raises(UnsafePath):
-        DownloadTransaction(folder, Manifest((FileEntry("a", 1),)), BLOCK)
+        DownloadTransaction(folder, reference)
 
 
 def test_writes_stay_inside_their_files(game: Path) -> None:
     manifest = manifest_of_files(NEW)
     numbers = {entry.path: number for number, entry in enumerate(manifest.files)}
     with open_folder(game) as folder:
-        transaction = DownloadTransaction(folder, manifest, BLOCK)
+        transaction = transaction_for(folder, NEW)
         with pytest.raises(ValueError, match="not begun"):
-            transaction.write(numbers["game.eti"], 0, b"x")
+            transaction.write([(numbers["game.eti"], 0, b"x" * BLOCK)])
         transaction.begin()
         for number, offset, data in [
             (numbers["was-folder"], 0, b"too long"),
             (numbers["was-folder"], -1, b"x"),
             (numbers["was-folder"], 1, b"x"),
+            (numbers["game.eti"], 0, b"x"),
+            (numbers["game.eti"], 1, b"x" * BLOCK),
+            (numbers["game.eti"], 3 * BLOCK, b"x" * BLOCK),
+            (len(numbers), 0, b"x"),
+            (-1, 0, b"2.0\n"),
             (numbers[VERSION_INI], 0, b"3.0\n"),
         ]:
-            with pytest.raises(ValueError, match="not a place"):
-                transaction.write(number, offset, data)
+            with pytest.raises(ValueError, match="not a"):
+                transaction.write([(number, offset, data)])
         transaction.close()
         with pytest.raises(ValueError, match="closed"):
-            transaction.write(numbers["game.eti"], 0, b"x")
+            transaction.write([(numbers["game.eti"], 0, b"x" * BLOCK)])
+
+
+def begun(folder: Folder, reference: Reference) -> DownloadTransaction:
+    transaction = DownloadTransaction(folder, reference)
+    transaction.begin()
+    return transaction
 
 
 def test_a_wrong_commit_leaves_no_sentinel(game: Path) -> None:
+    right = reference_of(NEW)
     with open_folder(game) as folder:
-        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
-        transaction.begin()
+        transaction = begun(folder, right)
+        with pytest.raises(ValueError, match="not every block"):
+            transaction.commit()
         write_blocks(transaction, NEW)
-        digests = digests_of_files(NEW)
-        with pytest.raises(WrongVersion):
-            transaction.commit(b"2.0\n", digests, "3.0")
-        with pytest.raises(ValueError, match="does not fit"):
-            transaction.commit(b"3.0\n", digests, "3.0")
-        with pytest.raises(ValueError, match="one digest per block"):
-            transaction.commit(b"2.0\n", digests[1:], "2.0")
-        os.truncate(game / "game.eti", 5)
-        with pytest.raises(FileChanged):
-            transaction.commit(b"2.0\n", digests, "2.0")
-        (game / "game.eti").unlink()
-        with pytest.raises(FileChanged):
-            transaction.commit(b"2.0\n", digests, "2.0")
         transaction.close()
+        for wrong, error in [
+            (attrs.evolve(right, version="3.0"), WrongVersion),
+            (attrs.evolve(right, sentinel=b"3.0\n"), ValueError),
+        ]:
+            transaction = begun(folder, wrong)
+            with pytest.raises(error):
+                transaction.commit()
+            transaction.close()
+        for spoil in (lambda path: os.truncate(path, 5), os.unlink):
+            transaction = begun(folder, right)
+            write_blocks(transaction, NEW)
+            spoil(game / "game.eti")
+            with pytest.raises(FileChanged):
+                transaction.commit()
+            transaction.close()
     assert not (game / "version.ini").exists()
 
 
 def test_a_file_that_somebody_else_wrote_to_is_not_called_verified(game: Path) -> None:
     with open_folder(game) as folder:
-        transaction = DownloadTransaction(folder, manifest_of_files(NEW), BLOCK)
+        transaction = transaction_for(folder, NEW)
         transaction.begin()
         write_blocks(transaction, NEW)
         with (game / "game.eti").open("r+b") as file:
@@ -286,7 +328,7 @@ def test_a_file_that_somebody_else_wrote_to_is_not_called_verified(game: Path) -
         # Of the same size, a moment after our own last write.
         os.utime(game / "game.eti")
         with pytest.raises(FileChanged, match=r"game\.eti"):
-            transaction.commit(b"2.0\n", digests_of_files(NEW), "2.0")
+            transaction.commit()
         transaction.close()
     assert not (game / "version.ini").exists()
 
@@ -296,11 +338,12 @@ def test_few_files_are_open_at_once(game: Path) -> None:
     many[VERSION_INI] = b"1"
     with open_folder(game) as folder:
         before = open_descriptors()
-        transaction = DownloadTransaction(folder, manifest_of_files(many), BLOCK)
+        transaction = transaction_for(folder, many)
         transaction.begin()
         write_blocks(transaction, many)
-        assert open_descriptors() - before <= 16
-        transaction.commit(b"1", digests_of_files(many), "1")
+        # And the journal.
+        assert open_descriptors() - before <= 16 + 1
+        transaction.commit()
         assert open_descriptors() == before
         transaction.close()
     assert read_tree(game) == many

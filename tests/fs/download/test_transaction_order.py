@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lanspread.fs.download.transaction import DownloadTransaction
 from tests.fs.support import (
-    BLOCK,
     NEW,
     OLD,
     RecordingFolder,
     download,
-    manifest_of_files,
     open_descriptors,
     open_folder,
     read_tree,
+    transaction_for,
     write_tree,
 )
 
@@ -97,6 +95,7 @@ def test_everything_is_synced_before_the_sentinel_appears(game: Path) -> None:
     assert log[commit + 2 :] == [
         ("remove_file", ".version.ini.discarded"),
         ("remove_file", ".lanspread/plan.json"),
+        ("remove_file", ".lanspread/journal"),
     ]
 
 
@@ -115,7 +114,7 @@ def test_a_fault_at_every_step(tmp_path: Path, before: str) -> None:
                 copied = [name for name in OLD if not name.startswith(("was-", "gone"))]
                 write_tree(game, {name: OLD[name] for name in copied if name != "data/two"})
             elif before == "unfinished":
-                unfinished = DownloadTransaction(folder, manifest_of_files(OLD), BLOCK)
+                unfinished = transaction_for(folder, OLD)
                 unfinished.begin()
                 unfinished.close()
             start = read_tree(game)
