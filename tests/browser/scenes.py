@@ -4,7 +4,6 @@ the documents (`make screenshots`)."""
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,11 +12,20 @@ from playwright.sync_api import Browser, Page, expect
 
 from lanspread.events import DownloadFailed, DownloadPaused
 from lanspread.views import OperationKind, OperationState, VariantView
-from tests.browser.stage import ANNA, BEN, CARL, MB, Stage, StageRuntime, open_stage
-from tests.browser.stage import some_games, some_peers
+from tests.browser.stage import (
+    ANNA,
+    BEN,
+    CARL,
+    MB,
+    Stage,
+    StageRuntime,
+    open_stage,
+    some_games,
+    some_peers,
+)
 from tests.browser.support import action, card
 
-DESK = (1280, 800)
+DESK = (1180, 740)
 PHONE = (390, 780)
 
 
@@ -59,15 +67,9 @@ def _busy(runtime: StageRuntime) -> None:
     runtime.operation("hexmoor", 0.2, state=OperationState.WAITING)
 
 
-def _speeds(runtime: StageRuntime) -> None:
-    rates = [(72 + 18 * math.sin(at / 4) + 9 * math.sin(at * 1.7)) * MB for at in range(50)]
-    for at, rate in enumerate(rates):
-        # The lists of a client that does not keep up hold only the last of them.
-        runtime.rates("deep-current", [rate], {ANNA: rate * 0.5, BEN: rate * 0.2, CARL: rate * 0.3})
-        if at == 0:
-            runtime.happen(
-                DownloadPaused(operation_id="op-hexmoor", id="hexmoor", reason="no_sources")
-            )
+def _speed(runtime: StageRuntime, at: int) -> None:
+    rate = (72 + 18 * math.sin(at / 4) + 9 * math.sin(at * 1.7)) * MB
+    runtime.rates("deep-current", rate, {ANNA: rate * 0.5, BEN: rate * 0.2, CARL: rate * 0.3})
 
 
 def _shelf(page: Page, stage: Stage) -> None:
@@ -83,13 +85,16 @@ def _show_busy(page: Page, stage: Stage) -> None:
 
 
 def _draw_speeds(page: Page, stage: Stage) -> None:
-    line = page.locator(".operation .graph-line").nth(0)
-    stage.do(_speeds)
-    for _ in range(40):
-        stage.do(_speeds)
-        if len(re.findall("L", line.get_attribute("d") or "")) > 80:
-            break
-        page.wait_for_function("() => new Promise(requestAnimationFrame)")
+    paused = DownloadPaused(operation_id="op-hexmoor", id="hexmoor", reason="no_sources")
+    stage.do(lambda runtime: runtime.happen(paused))
+    for at in range(45):
+        stage.do(lambda runtime, at=at: _speed(runtime, at))  # type: ignore[misc]
+        # One by one: of several that wait, a client gets only the last.
+        page.wait_for_function(
+            """points => [...document.querySelectorAll(".operation .graph-line")]
+              .some((line) => line.getAttribute("d").split("L").length >= points)""",
+            arg=at,
+        )
 
 
 def _game(page: Page, stage: Stage) -> None:

@@ -5,9 +5,7 @@ It serves the real API on a loopback port from a thread of its own, and changes 
 
 from __future__ import annotations
 
-import struct
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -45,6 +43,7 @@ from lanspread.views import (
     VariantView,
 )
 from tests.api.fake import INSTANCE, PEER_ID, TOKEN, FixedClock, a_game, a_peer
+from tests.fs.pictures import png
 
 T = TypeVar("T")
 
@@ -119,26 +118,11 @@ def _game(number: int, name: str) -> GameView:
 def many_games(count: int) -> tuple[GameView, ...]:
     """A large library."""
     return tuple(
-        a_game(f"game-{number:05}", name=f"{_NAMES[number % len(_NAMES)]} {number}", size=number * MB)
+        a_game(
+            f"game-{number:05}", name=f"{_NAMES[number % len(_NAMES)]} {number}", size=number * MB
+        )
         for number in range(count)
     )
-
-
-def picture(width: int = 6, height: int = 8) -> bytes:
-    """A valid PNG, orange."""
-    row = b"\0" + b"\xe0\x7a\x20" * width
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data))
-            + kind
-            + data
-            + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(row * height)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 class StageRuntime:
@@ -181,7 +165,7 @@ class StageRuntime:
 
     async def cover(self, game_id: str, key: str) -> Picture | None:
         await trio.lowlevel.checkpoint()
-        return Picture("image/png", picture()) if key == "good" else None
+        return Picture("image/png", png()) if key == "good" else None
 
     async def execute(self, command: PeerCommand) -> object:
         await trio.lowlevel.checkpoint()
@@ -240,25 +224,23 @@ class StageRuntime:
         self.set(game_id, operation=operation)
         return operation.operation_id
 
-    def rates(
-        self, game_id: str, rates: Sequence[float], by_source: Mapping[str, float] | None = None
-    ) -> None:
-        """Progress events with these rates."""
+    def rates(self, game_id: str, rate: float, by_source: Mapping[str, float]) -> None:
+        """A progress event."""
         game = self.all_games[game_id]
         assert game.operation is not None
-        for rate in rates:
-            self.events.publish(
-                DownloadProgress(
-                    operation_id=game.operation.operation_id,
-                    id=game_id,
-                    done_bytes=game.operation.done_bytes,
-                    total_bytes=game.operation.total_bytes,
-                    rate=rate,
-                    eta_s=(game.operation.total_bytes - game.operation.done_bytes) / rate,
-                    sources=game.peers,
-                    source_rates=dict(by_source or {}),
-                )
+        left = game.operation.total_bytes - game.operation.done_bytes
+        self.events.publish(
+            DownloadProgress(
+                operation_id=game.operation.operation_id,
+                id=game_id,
+                done_bytes=game.operation.done_bytes,
+                total_bytes=game.operation.total_bytes,
+                rate=rate,
+                eta_s=left / rate,
+                sources=game.peers,
+                source_rates=by_source,
             )
+        )
 
 
 class Stage:

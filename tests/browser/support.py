@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ARGS = (
@@ -23,7 +23,7 @@ ARGS = (
     "--disable-sync",
 )
 # The machine that runs the tests is shared; nothing here waits longer than it has to.
-PATIENCE_MS = 30_000
+PATIENCE_MS = 20_000
 
 
 def chromium() -> str:
@@ -92,7 +92,9 @@ def card(page: Page, name: str) -> Locator:
 
 def action(page: Page, label: str) -> Locator:
     """A button on a game's page."""
-    return page.get_by_role("group", name="What to do").get_by_role("button", name=label, exact=True)
+    return page.get_by_role("group", name="What to do").get_by_role(
+        "button", name=label, exact=True
+    )
 
 
 def toast(page: Page, text: str) -> Locator:

@@ -1,6 +1,6 @@
 // What can be done with a game now. Pure; who shows it and who asks first is elsewhere.
 
-/** The actions of a game, the most likely first: `{name, label, icon, method, kind}`. */
+/** The actions of a game, the most likely first: `{name, label, icon, method, wanted?, ask?}`. */
 export function actionsFor(game, operation) {
   if (operation) return duringOperation(operation);
   const offered = game.peers.length > 0;
@@ -19,11 +19,11 @@ function duringOperation({ kind, state, reason }) {
   return [PAUSE, CANCEL];
 }
 
-const DOWNLOAD = { name: "download", label: "Download", icon: "download", method: "game.download" };
-const INSTALL = { name: "install", label: "Install", icon: "box", method: "game.install" };
-const UPDATE = { name: "update", label: "Update", icon: "refresh", method: "game.update" };
+const DOWNLOAD = { name: "download", label: "Download", icon: "download", method: "game.download", wanted: true };
+const INSTALL = { name: "install", label: "Install", icon: "box", method: "game.install", wanted: true };
+const UPDATE = { name: "update", label: "Update", icon: "refresh", method: "game.update", wanted: true };
 const PAUSE = { name: "pause", label: "Pause", icon: "pause", method: "game.pause" };
-const RESUME = { name: "resume", label: "Resume", icon: "play", method: "game.resume" };
+const RESUME = { name: "resume", label: "Resume", icon: "play", method: "game.resume", wanted: true };
 const CANCEL = { name: "cancel", label: "Cancel", icon: "close", method: "game.cancel" };
 const UNINSTALL = {
   name: "uninstall",

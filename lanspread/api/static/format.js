@@ -1,5 +1,6 @@
 // Numbers as people read them. Pure.
 
+const grouped = new Intl.NumberFormat("en");
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
 /** 1234567 -> "1.2 MB"; units of 1,000, as disks and networks are sold. */
@@ -29,7 +30,7 @@ export const percent = (done, total) => (total > 0 ? Math.min(100, Math.floor((d
 
 /** plural(1, "game") -> "1 game" */
 export function plural(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")}\u00a0${count === 1 ? one : many}`;
+  return `${grouped.format(count)}\u00a0${count === 1 ? one : many}`;
 }
 
 /** "a, b and 3 more" */

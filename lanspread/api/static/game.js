@@ -9,6 +9,7 @@ import { makeMeter } from "./operations.js";
 import { sentence } from "./toasts.js";
 
 const FILES_SHOWN = 300;
+const PLAY = "Play it from";
 
 export class GamePage {
   #id = null;
@@ -84,7 +85,7 @@ export class GamePage {
     const hadFocus = group.contains(document.activeElement);
     group.replaceChildren(...actions.map((action, at) => h("button", {
       type: "button",
-      class: `button${at === 0 && !operation ? " primary" : ""}`,
+      class: `button${at === 0 && action.wanted ? " primary" : ""}`,
       onclick: () => this.onAction(action, game.id),
     }, icon(action.icon), action.label)));
     // The button that was pressed is gone; what took its place must not be pressed by mistake.
@@ -107,14 +108,14 @@ export class GamePage {
       ["Downloaded", game.local_version === null ? "no" : game.local_version || "yes"],
       ["Installed", game.installed ? game.installed_version ?? "yes, version unknown" : "no"],
       ["Size", size(game.size)],
-      game.installed && folder ? ["Play it from", joined(folder, game.id, "local")] : null,
+      game.installed && folder ? [PLAY, joined(folder, game.id, "local")] : null,
     ].filter(Boolean);
     const list = byId("game-facts");
     const text = JSON.stringify(facts);
     if (list.dataset.shown === text) return;
     list.dataset.shown = text;
     list.replaceChildren(...facts.map(([name, value]) =>
-      h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+      h("div", { class: name === PLAY ? "wide" : null }, h("dt", {}, name), h("dd", {}, value))));
   }
 
   // Files and variants are asked for when the page opens, and again when something of them changed.

@@ -4,8 +4,6 @@ import { byId, h, mark, say } from "./dom.js";
 import { duration } from "./format.js";
 
 export class Settings {
-  #problem = "";
-
   constructor(store, { call }) {
     this.store = store;
     this.call = call;
@@ -20,20 +18,26 @@ export class Settings {
 
   async open() {
     this.#say("", "");
-    this.#values = null;
     byId("set-folder").value = this.store.status?.games_dir ?? "";
-    byId("set-name").value = this.store.self.name;
     byId("set-folder").readOnly = !this.store.can("settings.set_games_dir");
-    byId("set-name").readOnly = !this.store.can("settings.set");
+    byId("set-more").hidden = !this.store.can("settings.set");
     this.#about();
     this.dialog.showModal();
+    if (!this.store.can("settings.get")) return;
+    try {
+      const values = await this.call("settings.get");
+      byId("set-down").value = values.max_down ?? "";
+      byId("set-up").value = values.max_up ?? "";
+      byId("set-install").checked = values.auto_install;
+    } catch (error) {
+      this.#fail(error);
+    }
   }
-
-  #values = null;
 
   #about() {
     const { status, self } = this.store;
     const facts = [
+      ["Name that others see", self.name],
       ["Others reach it at", status?.listen.join(", ") || "nowhere now"],
       ["Running for", status ? duration(status.uptime_s) : ""],
       ["Version", self.version],
@@ -45,7 +49,6 @@ export class Settings {
 
   async #save() {
     const folder = byId("set-folder").value.trim();
-    const name = byId("set-name").value.trim();
     const button = byId("save-settings");
     button.disabled = true;
     this.#say("Saving …", "");
@@ -53,21 +56,29 @@ export class Settings {
       if (!byId("set-folder").readOnly && folder && folder !== this.store.status?.games_dir) {
         await this.call("settings.set_games_dir", { path: folder });
       }
-      if (!byId("set-name").readOnly && name && name !== this.store.self.name) {
-        await this.call("settings.set", { name });
+      if (this.store.can("settings.set")) {
+        // An empty field is no limit, which the peer writes as 0.
+        await this.call("settings.set", {
+          max_down: Number(byId("set-down").value),
+          max_up: Number(byId("set-up").value),
+          auto_install: byId("set-install").checked,
+        });
       }
       this.store.setStatus(await this.call("status"));
       this.#say("Saved.", "");
     } catch (error) {
-      this.#say([error.message, error.remedy].filter(Boolean).join(": "), "bad");
+      this.#fail(error);
     } finally {
       button.disabled = false;
     }
   }
 
+  #fail(error) {
+    this.#say([error.message, error.remedy].filter(Boolean).join(": "), "bad");
+  }
+
   #say(text, tone) {
-    this.#problem = tone;
     say(byId("settings-note"), text);
-    mark(byId("settings-form"), "data-tone", this.#problem || null);
+    mark(byId("settings-form"), "data-tone", tone || null);
   }
 }

@@ -11,6 +11,9 @@ import { percent, plural, size } from "./format.js";
 
 const SPARE_ROWS = 2;
 const MAX_COVERS = 600;
+// Pictures are what costs in a frame. While one scrolls they come a few at a time, and the spare
+// rows have theirs before they are seen.
+const COVERS_PER_FRAME = 3;
 
 export class Shelf {
   #games = [];
@@ -26,7 +29,7 @@ export class Shelf {
     this.grid = grid;
     this.operationOf = operationOf;
     this.onOpen = onOpen;
-    this.paint = perFrame(() => this.render());
+    this.paint = perFrame(() => this.#follow());
     addEventListener("scroll", this.paint, { passive: true });
     new ResizeObserver(() => this.#measure()).observe(grid);
     grid.addEventListener("keydown", (event) => this.#key(event));
@@ -53,8 +56,22 @@ export class Shelf {
     this.#focusAt(at);
   }
 
+  /** Show everything as it is now. */
   render() {
-    if (!this.#rowHeight || this.grid.offsetParent === null) return;
+    if (!this.#place()) return;
+    for (const [number, row] of this.#rows) this.#fillRow(number, row);
+    this.#dress(Infinity);
+  }
+
+  // What was there before has not changed: only rows that come in cost anything.
+  #follow() {
+    if (!this.#place()) return;
+    if (!this.#dress(COVERS_PER_FRAME)) this.paint();
+  }
+
+  /** Put rows where there are games to be seen; false while the shelf is not shown. */
+  #place() {
+    if (!this.#rowHeight || this.grid.offsetParent === null) return false;
     const top = -this.grid.getBoundingClientRect().top;
     const count = Math.ceil(this.#games.length / this.#columns);
     const first = Math.max(0, Math.floor(top / this.#rowHeight) - SPARE_ROWS);
@@ -68,13 +85,13 @@ export class Shelf {
       }
     }
     for (let number = first; number <= last; number += 1) {
-      if (!this.#rows.has(number)) this.#place(number);
+      if (!this.#rows.has(number)) this.#placeRow(number);
     }
     while (this.#spare.length) this.#spare.pop().element.remove();
-    for (const [number, row] of this.#rows) this.#fillRow(number, row);
+    return true;
   }
 
-  #place(number) {
+  #placeRow(number) {
     const row = this.#spare.pop() ?? this.#makeRow();
     this.#rows.set(number, row);
     row.element.style.transform = `translateY(${number * this.#rowHeight}px)`;
@@ -87,6 +104,21 @@ export class Shelf {
     if (row.element.parentNode !== this.grid || row.element.nextSibling !== (next?.element ?? null)) {
       this.grid.insertBefore(row.element, next?.element ?? null);
     }
+    this.#fillRow(number, row);
+  }
+
+  /** Give up to `most` cards their picture; true when all have theirs. */
+  #dress(most) {
+    let left = most;
+    for (const { cells } of this.#rows.values()) {
+      for (const cell of cells) {
+        if (cell.isDressed()) continue;
+        if (left === 0) return false;
+        cell.dress((game) => this.#cover(game));
+        left -= 1;
+      }
+    }
+    return true;
   }
 
   #makeRow() {
@@ -98,13 +130,13 @@ export class Shelf {
     row.cells.forEach((cell, at) => {
       const index = number * this.#columns + at;
       const game = this.#games[index];
-      if (game) cell.show(game, this.operationOf(game.id), index === this.#current, (one) => this.#cover(one));
+      if (game) cell.show(game, this.operationOf(game.id), index === this.#current);
       else cell.clear();
     });
   }
 
   #cover(game) {
-    const key = `${game.id}\n${game.name}\n${game.cover_url}`;
+    const key = coverKey(game);
     let cover = this.#covers.get(key);
     if (!cover) {
       cover = makeCover(game);
@@ -199,7 +231,10 @@ function makeCell(column) {
   const card = h("button", { type: "button", class: "card", tabindex: "-1" },
     h("span", { class: "card-picture" }, cover, badge, bar), name, meta);
   const element = h("div", { role: "gridcell", "aria-colindex": column }, card);
-  const show = (game, operation, isCurrent, coverOf) => {
+  let game = null;
+  let dressed = null;
+  const show = (shown, operation, isCurrent) => {
+    game = shown;
     const { text, tone } = standing(game, operation);
     const done = operation ? percent(operation.done_bytes, operation.total_bytes) : 0;
     element.hidden = false;
@@ -212,14 +247,22 @@ function makeCell(column) {
     mark(card, "class", `card ${actionsFor(game, operation).length ? "" : "idle"}`.trim());
     bar.hidden = !operation;
     if (operation) bar.firstElementChild.style.transform = `scaleX(${done / 100})`;
-    fill(cover, [coverOf(game)]);
+    if (!isDressed()) cover.replaceChildren();
   };
   const clear = () => {
+    game = dressed = null;
     element.hidden = true;
     for (const part of [name, meta, badge, cover]) part.replaceChildren();
   };
-  return { element, card, show, clear };
+  const isDressed = () => game === null || dressed === coverKey(game);
+  const dress = (coverOf) => {
+    dressed = coverKey(game);
+    fill(cover, [coverOf(game)]);
+  };
+  return { element, card, show, clear, isDressed, dress };
 }
+
+const coverKey = (game) => `${game.id}\n${game.name}\n${game.cover_url}`;
 
 function metaOf(game, operation, done) {
   if (operation) return `${done} % of ${size(operation.total_bytes || game.size)}`;

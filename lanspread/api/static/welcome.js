@@ -16,6 +16,7 @@ export class Welcome {
     const { games, peers, status } = this.store;
     const alone = ![...peers.values()].some((peer) => peer.state === "connected");
     const ready = status !== null;
+    byId("toolbar").hidden = games.size === 0;
     byId("welcome").hidden = !(ready && games.size === 0 && alone);
     byId("nothing").hidden = !(ready && games.size === 0 && !alone);
     byId("no-match").hidden = !(ready && games.size > 0 && shown === 0 && narrowed);
