@@ -49,5 +49,5 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "lanspread needs Python 3.11 or newer; give one as PYTHON=..." >&2; exit 1; }
 	@echo "setting up $(VENV) (once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[dev,rar]'
 	@touch $@

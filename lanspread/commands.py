@@ -6,9 +6,10 @@ operation's id; repeating it answers with the running one.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import attrs
+import msgspec
 
 
 @attrs.frozen(kw_only=True)
@@ -115,6 +116,25 @@ class ConnectPeer(PeerCommand):
 
 
 @attrs.frozen(kw_only=True)
+class GetSettings(PeerCommand):
+    method: ClassVar[str] = "settings.get"
+
+
+# MB/s; 0 is no limit.
+Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+
+
+@attrs.frozen(kw_only=True)
+class SetSettings(PeerCommand):
+    """What is None stays as it is."""
+
+    method: ClassVar[str] = "settings.set"
+    max_up: Rate | None = None
+    max_down: Rate | None = None
+    auto_install: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
 class SetGamesDir(PeerCommand):
     """`path` is absolute. Refused with `busy` while an operation is active."""
 
@@ -153,6 +173,8 @@ COMMANDS: tuple[type[PeerCommand], ...] = (
     RemoveGame,
     ListPeers,
     ConnectPeer,
+    GetSettings,
+    SetSettings,
     SetGamesDir,
     Shutdown,
 )

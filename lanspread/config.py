@@ -219,7 +219,7 @@ SETTINGS = {
         Setting("max_up", "max_up", Kind.NUMBER, _rate),
         Setting("max_down", "max_down", Kind.NUMBER, _rate),
         Setting("block_bytes", "block_bytes", Kind.INTEGER, _block),
-        Setting("auto_install", "auto_install", Kind.FLAG),
+        Setting("auto_install", "auto_install", Kind.FLAG, bool),
         Setting("log_format", "log_format", Kind.TEXT, _log_format),
     )
 }

@@ -46,6 +46,16 @@ MAX_GAME_BYTES: Final = 1 << 50
 BLOCK_BYTES: Final = 4 * MIB
 MIN_BLOCK_BYTES: Final = KIB
 MAX_BLOCK_BYTES: Final = 8 * MIB
+# Archives: members with their folders, and the bytes of their list. What is a bomb: more than so
+# many bytes at more than so many for each byte of the archive. The memory that unpacking one may
+# take (WinRAR's own choices end there), and what a tar may say about one member.
+MAX_ARCHIVE_MEMBERS: Final = 2 * MAX_FILES_PER_GAME
+MAX_ARCHIVE_INDEX_BYTES: Final = 64 * MIB
+ARCHIVE_BOMB_BYTES: Final = 64 * MIB
+ARCHIVE_BOMB_RATIO: Final = 1_000
+MAX_ARCHIVE_DICTIONARY_BYTES: Final = 1_024 * MIB
+MAX_TAR_HEADER_BYTES: Final = 64 * KIB
+UNPACK_CHUNK_BYTES: Final = MIB
 FALLBACK_SCAN_S: Final = 300.0
 # File systems with coarse timestamps: what changed within this time is looked at once more.
 SETTLE_S: Final = 3.0

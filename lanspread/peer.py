@@ -23,12 +23,14 @@ from lanspread.commands import (
     Done,
     GameCommand,
     GetGame,
+    GetSettings,
     GetStatus,
     ListGames,
     ListPeers,
     OperationStarted,
     PeerCommand,
     SetGamesDir,
+    SetSettings,
     Shutdown,
 )
 from lanspread.config import Config, Trust
@@ -51,6 +53,7 @@ from lanspread.operations.games_dir import GamesDir, open_games_dir
 from lanspread.operations.local import LocalOperations
 from lanspread.operations.performing import Performer
 from lanspread.operations.registry import Operations
+from lanspread.operations.settings import LiveSettings, SettingsFile
 from lanspread.seams import Seams
 from lanspread.sync.announcer import Announcer
 from lanspread.sync.bell import Bell
@@ -115,6 +118,8 @@ class Peer:
         self._manifests = KnownManifests()
         self._up = RateLimit(config.max_up)
         self._down = RateLimit(config.max_down)
+        self._settings_file = SettingsFile(state.path, seams.threads, self._warn)
+        self._settings = LiveSettings(config, self._up, self._down, self._settings_file)
         self._publisher = Publisher(
             self.peer_id,
             PublishedLibrary.empty(state.epoch, state.rev),
@@ -203,6 +208,11 @@ class Peer:
             case ConnectPeer():
                 await self.dialer.connect(command.address)
                 return Done()
+            case GetSettings():
+                return self._settings.view(self.library.games_dir)
+            case SetSettings():
+                await self._settings.change(command)
+                return self._settings.view(self.library.games_dir)
             case SetGamesDir():
                 await self._games_dir.change(command.path)
                 return Done()
@@ -289,7 +299,7 @@ class Peer:
         return self.operations.get(game_id) is not None or self._access.is_written(game_id)
 
     def _operation_succeeded(self, operation: Operation) -> None:
-        if self._config.auto_install:
+        if self._settings.auto_install:
             self.game_operations.local.install_downloaded(operation)
 
     async def _save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
@@ -334,7 +344,7 @@ class Peer:
                 self._access,
                 self._seams.threads,
                 settle=self._publisher.refresh,
-                on_warning=self._warn,
+                file=self._settings_file,
             )
         )
         await self._publisher.refresh()

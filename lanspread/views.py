@@ -111,6 +111,17 @@ class PeerView:
 
 
 @attrs.frozen(kw_only=True)
+class SettingsView:
+    """Rates are MB/s, None for no limit."""
+
+    name: str
+    games_dir: str
+    max_up: float | None
+    max_down: float | None
+    auto_install: bool
+
+
+@attrs.frozen(kw_only=True)
 class StatusView:
     peer_id: str
     name: str

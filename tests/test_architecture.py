@@ -47,7 +47,6 @@ ONLY_IN: dict[str, set[str]] = {
         "fs/disk_paths.py",
         "fs/games_folder.py",
         "fs/index.py",
-        "fs/download/transaction.py",
         "fs/download/writer.py",
         "fs/watch.py",
         "testing/faults.py",

@@ -26,6 +26,7 @@ from lanspread.events import (
     LibraryUpdated,
     PeerConnected,
     PeerEvent,
+    UpdateProgress,
 )
 from tests.api.fake import FixedClock, a_peer, begin, finished, progress, warning
 
@@ -331,3 +332,19 @@ def test_no_order_of_things_breaks_the_order_of_events(actions: list[tuple[str, 
                 del alive[operation]
 
     trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_an_update_goes_on_when_the_download_in_it_has_ended(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hub = new_hub()
+    with hub.subscribe(None) as subscription:
+        hub.publish(finished("op"))
+        hub.publish(progress("op", 5))
+        hub.publish(
+            UpdateProgress(
+                operation_id="op", id="quake", done_bytes=1, total_bytes=2, rate=0.0, eta_s=None
+            )
+        )
+        events = await drain(subscription)
+    assert [event.type for event in events] == ["download.finished", "update.progress"]

@@ -8,7 +8,7 @@ import msgspec
 
 from lanspread.commands import Done, OperationStarted
 from lanspread.eventhub import PublishedEvent, json_value
-from lanspread.views import GameDetail, GameView, PeerView, StatusView
+from lanspread.views import GameDetail, GameView, PeerView, SettingsView, StatusView
 
 # Fields written `name?` in docs/api.md: left out where there is nothing to say.
 OPTIONAL_GAME_FIELDS = ("description", "year", "genre", "players")
@@ -49,7 +49,7 @@ def answer(value: object) -> Any:
             return game_detail(value)
         case GameView():
             return game(value)
-        case PeerView() | StatusView():
+        case PeerView() | StatusView() | SettingsView():
             return json_value(value)
         case tuple() | list():
             return [answer(item) for item in value]

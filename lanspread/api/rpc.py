@@ -123,7 +123,7 @@ def _build(kind: type[T], params: Mapping[str, object], prefix: str = "") -> T:
     for name in params:
         if name not in fields:
             raise RpcError(Fault.INVALID_PARAMS, f"unknown parameter {_shown(prefix + name)}")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     values: dict[str, object] = {}
     for name, field in fields.items():
         if name in params:

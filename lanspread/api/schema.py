@@ -14,7 +14,14 @@ from lanspread.commands import Done, GameCommand, OperationStarted, PeerCommand
 from lanspread.errors import Code
 from lanspread.events import PeerEvent
 from lanspread.model import FileEntry
-from lanspread.views import GameView, OperationView, PeerView, StatusView, VariantView
+from lanspread.views import (
+    GameView,
+    OperationView,
+    PeerView,
+    SettingsView,
+    StatusView,
+    VariantView,
+)
 
 API_VERSION = 1
 _REF = "#/$defs/{name}"
@@ -22,6 +29,7 @@ _NAMES = {
     "GameView": "Game",
     "PeerView": "Peer",
     "StatusView": "Status",
+    "SettingsView": "Settings",
     "OperationView": "Operation",
     "VariantView": "Variant",
     "FileEntry": "File",
@@ -31,6 +39,8 @@ _RESULTS: dict[str, dict[str, Any]] = {
     "status": {"$ref": "#/$defs/Status"},
     "games.list": {"type": "array", "items": {"$ref": "#/$defs/Game"}},
     "game.get": {"$ref": "#/$defs/GameDetail"},
+    "settings.get": {"$ref": "#/$defs/Settings"},
+    "settings.set": {"$ref": "#/$defs/Settings"},
     "peers.list": {"type": "array", "items": {"$ref": "#/$defs/Peer"}},
 }
 
@@ -49,7 +59,7 @@ def build() -> dict[str, Any]:
     `x-methods` lists what can be called, `x-events` the data of each type of event.
     """
     events = sorted(event_types(), key=lambda kind: kind.event_type)
-    values = (GameView, PeerView, StatusView, OperationView, VariantView, FileEntry)
+    values = (GameView, PeerView, StatusView, SettingsView, OperationView, VariantView, FileEntry)
     _, parts = msgspec.json.schema_components(
         [*values, *METHODS.values(), Since, Subscribe, OperationStarted, Done, *events],
         schema_hook=_any_value,

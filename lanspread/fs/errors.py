@@ -117,4 +117,4 @@ class Unrepaired(FsError):
 
 
 class Stopped(FsError):
-    """The work was asked to stop before its commit point; recovery puts back what was there."""
+    """The work was asked to stop before it was done; recovery or the next try sees to the rest."""

@@ -11,11 +11,9 @@ import json
 import re
 from typing import Final
 
+from lanspread.fs.install.names import RECORD
 from lanspread.fs.manifest import version_of
-from lanspread.fs.paths import OWN_FOLDER
 from lanspread.seams import Folder
-
-INSTALL_RECORD: Final = f"{OWN_FOLDER}/install.json"
 
 _HEAD_BYTES: Final = 4_096
 _HEAD: Final = re.compile(
@@ -29,7 +27,7 @@ def installed_version(folder: Folder) -> str | None:
     Never raises: what cannot be read is not known.
     """
     try:
-        with folder.open(INSTALL_RECORD, "read") as file:
+        with folder.open(RECORD, "read") as file:
             head = _HEAD.match(file.read_at(_HEAD_BYTES, 0))
         version = None if head is None else json.loads(head[1])
         # Exactly what a version.ini could have said: bounded and printable.

@@ -18,6 +18,7 @@ VERSION_INI: Final = "version.ini"
 VERSION_INI_TMP: Final = ".version.ini.tmp"
 VERSION_INI_DISCARDED: Final = ".version.ini.discarded"
 LOCAL: Final = "local"
+OWNED: Final = ".lanspread_owned"
 OWN_FOLDER: Final = ".lanspread"
 
 _OWN_PREFIXES: Final = (".version.ini.", ".local.", ".lanspread")
@@ -31,6 +32,7 @@ _RESERVED_ON_WINDOWS: Final = frozenset(
 _SHORT_NAME: Final = re.compile(
     r"(lanspr|versio|local|(la|ve|lo)[0-9a-f]{4})~[0-9]+(\..*)?", re.DOTALL
 )
+_SHORT_MARKER: Final = re.compile(r"(lanspr|la[0-9a-f]{4})~[0-9]+(\..*)?", re.DOTALL)
 _LITTER: Final = frozenset(["thumbs.db", "desktop.ini", ".ds_store"])
 
 
@@ -58,38 +60,64 @@ def fold_path(path: str) -> str:
 
 def check_path(path_untrusted: str) -> str:
     """Return the path if it may be part of a manifest; raise `UnsafePath` otherwise."""
-    _check_whole(path_untrusted)
-    parts = path_untrusted.split("/")
-    for part in parts:
-        _check_part(part, path_untrusted)
+    parts = check_parts(path_untrusted)
     _check_root(parts, path_untrusted)
     if is_litter(parts[-1]):
         raise UnsafePath(path_untrusted, "is a file that desktops leave behind")
     return path_untrusted
 
 
+def check_parts(path_untrusted: str) -> list[str]:
+    """The parts of a path that is plain, relative and possible on every system, wherever it is to
+    be; raise `UnsafePath` otherwise. What is reserved at the root is the caller's to refuse."""
+    _check_whole(path_untrusted)
+    parts = path_untrusted.split("/")
+    for part in parts:
+        _check_part(part, path_untrusted)
+    return parts
+
+
 def check_manifest_paths(paths: Iterable[str]) -> None:
     """Check every path, and that no two can meet on any file system. Raises `UnsafePath`."""
-    files: set[str] = set()
-    folders: dict[str, str] = {}
-    for count, path in enumerate(paths, 1):
-        if count > limits.MAX_FILES_PER_GAME:
-            raise UnsafePath(path, f"is one file more than {limits.MAX_FILES_PER_GAME}")
+    names = NamesApart()
+    for path in paths:
+        names.count_file(path)
         check_path(path)
+        names.add_file(path)
+
+
+class NamesApart:
+    """The names of one tree: a file or folder that could meet another on any disk is refused."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._files: set[str] = set()
+        self._folders: dict[str, str] = {}
+
+    def count_file(self, path: str) -> None:
+        """Raises `UnsafePath` for one file more than a game may have."""
+        self._count += 1
+        if self._count > limits.MAX_FILES_PER_GAME:
+            raise UnsafePath(path, f"is one file more than {limits.MAX_FILES_PER_GAME}")
+
+    def add_file(self, path: str) -> None:
+        """Raises `UnsafePath` if its name, or that of a folder above it, meets another."""
         key = fold_path(path)
-        if key in files or key in folders:
+        if key in self._files or key in self._folders:
             raise UnsafePath(path, "collides with another file or folder")
-        files.add(key)
-        end = path.rfind("/")
-        while end > 0:
-            folder = path[:end]
-            folder_key = fold_path(folder)
-            if folders.get(folder_key) == folder:
+        self._files.add(key)
+        self.add_folder(path.rpartition("/")[0], path)
+
+    def add_folder(self, folder: str, path: str) -> None:
+        """A folder, "" the root, that is there because of `path`; once more is no collision."""
+        while folder:
+            key = fold_path(folder)
+            if self._folders.get(key) == folder:
                 break  # Its own parents were seen with it.
-            if folder_key in folders or folder_key in files:
+            if key in self._folders or key in self._files:
                 raise UnsafePath(path, "collides with another file or folder")
-            folders[folder_key] = folder
-            end = path.rfind("/", 0, end)
+            self._folders[key] = folder
+            folder = folder.rpartition("/")[0]
 
 
 def check_game_id(id_untrusted: str) -> str:
@@ -115,6 +143,12 @@ def is_own(name: str) -> bool:
     if name.isascii() and not name.startswith("."):
         return False  # Asked for every name of a library at every start.
     return fold_path(name).startswith(_OWN_PREFIXES)
+
+
+def names_marker(name: str) -> bool:
+    """Whether a name could be our marker of ownership on some disk, short names included."""
+    folded = fold_path(name)
+    return folded == OWNED or _SHORT_MARKER.fullmatch(folded) is not None
 
 
 def is_root_archive(path: str) -> bool:

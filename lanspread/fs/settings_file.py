@@ -13,8 +13,11 @@ from tomlkit.exceptions import TOMLKitError
 from lanspread.config import MAX_SETTINGS_BYTES, SETTINGS_FILE
 from lanspread.fs.state import replace_file
 
+# None takes the setting out of the file.
+Value = str | float | bool | None
 
-def save_setting(state_folder: str, name: str, value: str) -> None:
+
+def save_setting(state_folder: str, name: str, value: Value) -> None:
     """Set `name` in the settings file, made if it is not there; comments and order are kept.
 
     On the disk when this returns. Raises `OSError`, `ValueError` for a file that is not TOML.
@@ -32,7 +35,10 @@ def save_setting(state_folder: str, name: str, value: str) -> None:
         raise ValueError(f"{SETTINGS_FILE} is too large")
     try:
         document = tomlkit.parse(text)
-        document[name] = value
+        if value is not None:
+            document[name] = value
+        elif name in document:
+            del document[name]
         written = tomlkit.dumps(document)
     except TOMLKitError as error:
         raise ValueError(f"{SETTINGS_FILE} is not valid TOML: {error}") from None

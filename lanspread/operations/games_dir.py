@@ -19,9 +19,9 @@ from lanspread.errors import Code, LanspreadError, StartError
 from lanspread.fs.errors import FsError
 from lanspread.fs.library import Library
 from lanspread.fs.paths import shown
-from lanspread.fs.settings_file import save_setting
 from lanspread.fs.state import State, is_whole_path
 from lanspread.operations.registry import Operations
+from lanspread.operations.settings import SettingsFile
 from lanspread.seams import Threads
 from lanspread.transfer.access import GameAccess, GameBusy
 
@@ -54,7 +54,7 @@ class GamesDir:
         nursery: trio.Nursery,
         *,
         settle: Callable[[], Awaitable[bool]],
-        on_warning: Callable[[str, str, str], None],
+        file: SettingsFile,
     ) -> None:
         self._state = state
         self._library = library
@@ -63,7 +63,7 @@ class GamesDir:
         self._threads = threads
         self._nursery = nursery
         self._settle = settle
-        self._on_warning = on_warning
+        self._file = file
 
     async def change(self, path: str) -> None:
         """Have the games of the folder `path` instead; peers and front-ends know when this returns.
@@ -99,7 +99,7 @@ class GamesDir:
             await self._take(path)
             await self._move(path)
             told = await self._settle()
-            await self._keep(path)
+            await self._file.keep("games", path)
         if not told:
             raise LanspreadError(
                 Code.IO_ERROR,
@@ -130,16 +130,6 @@ class GamesDir:
             code = Code.NOT_FOUND if error.usage else Code.IN_USE
             raise LanspreadError(code, str(error), _REMEDY) from None
 
-    async def _keep(self, path: str) -> None:
-        try:
-            await self._threads.run(save_setting, self._state.path, "games", path)
-        except (OSError, ValueError) as error:
-            self._on_warning(
-                "setting_not_kept",
-                f"the games folder is changed until the next start only: {error}",
-                "repair lanspread.toml in the state folder, or make the folder writable",
-            )
-
 
 @asynccontextmanager
 async def open_games_dir(
@@ -150,7 +140,7 @@ async def open_games_dir(
     threads: Threads,
     *,
     settle: Callable[[], Awaitable[bool]],
-    on_warning: Callable[[str, str, str], None],
+    file: SettingsFile,
 ) -> AsyncIterator[GamesDir]:
     """The setting, until the block is left; a change under way is cancelled then."""
     async with trio.open_nursery() as nursery:
@@ -162,6 +152,6 @@ async def open_games_dir(
             threads,
             nursery,
             settle=settle,
-            on_warning=on_warning,
+            file=file,
         )
         nursery.cancel_scope.cancel()

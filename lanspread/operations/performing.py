@@ -92,9 +92,13 @@ class Performer:
                 # Otherwise the peer ends, and nothing is said of what did not end.
                 self.publish(_CANCELLED[kind](operation_id=operation.id, id=operation.game_id))
             raise
-        await self.library.rescan(operation.game_id)
-        await self.settle()
-        self.publish(end)
+        try:
+            with contextlib.suppress(NotHere):
+                await self.library.rescan(operation.game_id)
+            await self.settle()
+        finally:
+            # It is done, also where the whole is cancelled now.
+            self.publish(end)
 
     async def _perform(self, operation: Operation, work: Work) -> None:
         end: OperationEvent | None = None

@@ -85,6 +85,7 @@ def check_crashes(
     What a check or `recover` raises comes out with a note of how to come there.
     """
     count = 0
+    checked: set[tuple[bool, object]] = set()
     for survivor in crash_points(path, act, build=build, losses=losses):
         count += 1
         _look_after(survivor, path, recover, check, check_finished)
@@ -92,6 +93,10 @@ def check_crashes(
             continue
         start = survivor.snapshot
         for second in _survivors(path, recover, start, _SECOND_LOSSES, "; then in the recovery, "):
+            looks = (survivor.finished, second.snapshot.looks())
+            if looks in checked:
+                continue
+            checked.add(looks)
             story = survivor.story + second.story
             again = Survivor(second.snapshot, story, survivor.finished)
             _look_after(again, path, recover, check, check_finished)

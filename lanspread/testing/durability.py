@@ -101,10 +101,6 @@ class Ledger:
         self._last.update(dict.fromkeys(slots, change))
         return change
 
-    def made(self, node: FileNode) -> None:
-        """A file was made, empty."""
-        self.files[node] = UnsyncedFile(b"")
-
     def unsynced(self, node: FileNode) -> UnsyncedFile:
         """What is not synced of a file that is about to change: its next change belongs there."""
         if node not in self.files:

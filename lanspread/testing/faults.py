@@ -189,6 +189,8 @@ class FaultyFileSystem:
         number: int,
         half: Callable[[], None] | None,
     ) -> None:
+        if not self._faults:
+            return
         with self._lock:
             fits = (fault for fault in self._faults if fault.fits(operation, paths, number))
             fault = next(fits, None)

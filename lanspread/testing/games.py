@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from lanspread.fs.disk import DiskFileSystem
-from lanspread.seams import FileSystem, WallClock
+from lanspread.seams import WallClock
+from lanspread.testing.faults import FaultyFileSystem
 from lanspread.testing.memory_files import MemoryFileSystem
+from lanspread.testing.power import EVERYTHING_KEPT, PowerLoss
 
 VERSION_INI = "version.ini"
 
@@ -41,7 +43,8 @@ class Games(Protocol):
     def path(self) -> str: ...
 
     @property
-    def files(self) -> FileSystem: ...
+    def files(self) -> FaultyFileSystem:
+        """What the peer works with, to let it go wrong; another one after each crash."""
 
     def put(self, game_id: str, files: Mapping[str, bytes]) -> None:
         """Replace a game's folder; `version.ini` comes last."""
@@ -52,7 +55,7 @@ class Games(Protocol):
     def read(self, game_id: str) -> dict[str, bytes]:
         """Every file of a game but reserved names at its root, by path; empty if it is not here."""
 
-    def cut_off(self) -> None:
+    def cut_off(self, loss: PowerLoss) -> None:
         """The power is gone: what is written from now on never reached the disk."""
 
     def come_back(self) -> None:
@@ -66,11 +69,8 @@ class MemoryGames:
         self.path = path
         self.memory = MemoryFileSystem(lambda: _now_ns(clock))
         self.memory.make_folders(path)
+        self.files = FaultyFileSystem(self.memory)
         os.makedirs(path, exist_ok=True)
-
-    @property
-    def files(self) -> FileSystem:
-        return self.memory
 
     def put(self, game_id: str, files: Mapping[str, bytes]) -> None:
         self.remove(game_id)
@@ -85,11 +85,12 @@ class MemoryGames:
         except FileNotFoundError:
             return {}
 
-    def cut_off(self) -> None:
-        self._at_crash = self.memory.snapshot()
+    def cut_off(self, loss: PowerLoss) -> None:
+        self._survivor = self.memory.after_power_loss(loss)
 
     def come_back(self) -> None:
-        self.memory.restore(self._at_crash)
+        self.memory.restore(self._survivor)
+        self.files = FaultyFileSystem(self.memory)
 
 
 class DiskGames:
@@ -98,7 +99,7 @@ class DiskGames:
     def __init__(self, folder: Path, clock: WallClock) -> None:
         self.folder = folder
         self.path = str(folder)
-        self.files: FileSystem = DiskFileSystem()
+        self.files = FaultyFileSystem(DiskFileSystem())
         self._clock = clock
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -124,11 +125,13 @@ class DiskGames:
             }
         )
 
-    def cut_off(self) -> None:
-        """Nothing can be kept from a real disk."""
+    def cut_off(self, loss: PowerLoss) -> None:
+        """Nothing can be kept from a real disk, and nothing that is on it can be lost."""
+        if loss != EVERYTHING_KEPT:
+            raise ValueError("only games in memory can lose what was not synced")
 
     def come_back(self) -> None:
-        """Nothing was kept from it."""
+        self.files = FaultyFileSystem(DiskFileSystem())
 
 
 def _now_ns(clock: WallClock) -> int:

@@ -173,7 +173,6 @@ class MemoryFolder(Closing):
     def _make_file(self, parent: FolderNode, name: str) -> FileNode:
         node = FileNode(self._files.next_inode(), self._files.now_ns())
         self._files.add(parent, name, node)
-        self._files.ledger.made(node)
         return node
 
     def _folder_at(self, rel: str) -> FolderNode:

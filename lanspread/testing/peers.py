@@ -15,8 +15,10 @@ from lanspread.commands import DownloadGame
 from lanspread.config import Config
 from lanspread.eventhub import PublishedEvent
 from lanspread.peer import Peer, open_peer
+from lanspread.testing.faults import Crashed
 from lanspread.testing.games import Games, game_files
 from lanspread.testing.parts import ManualWatcher
+from lanspread.testing.power import EVERYTHING_KEPT, PowerLoss
 from lanspread.testing.waiting import DOWNLOAD_ENDS, EventLog, until
 from lanspread.views import PeerState
 
@@ -55,6 +57,7 @@ class VirtualPeer:
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
         self._ended.set()
+        self._is_cut_off = False
 
     def __repr__(self) -> str:
         return f"<VirtualPeer {self.name} {'running' if self.is_running else 'off'}>"
@@ -96,8 +99,8 @@ class VirtualPeer:
     async def start(self, **settings: object) -> Peer:
         """Start, after `stop` or `crash` too, and return when the peer is ready.
 
-        `settings` are fields of `Config`, for this start only. Raises as `open_peer`, and
-        `RuntimeError` if it runs. Cancelled, nothing runs.
+        `settings` are fields of `Config`, for this start only. Raises as `open_peer`, `Crashed` at
+        a step of `crash_at_step`, and `RuntimeError` if it runs. Cancelled, nothing runs.
         """
         if not self._ended.is_set():
             raise RuntimeError(f"a peer runs on {self.name} already")
@@ -112,28 +115,32 @@ class VirtualPeer:
         self._scope.cancel()
         await self._ended.wait()
 
-    async def crash(self) -> None:
+    async def crash(self, loss: PowerLoss = EVERYTHING_KEPT) -> None:
         """Switch the machine off. Nobody hears of it, and nothing more reaches its disk.
 
-        State folder and games in memory stay as they are at this moment, although the tasks are
-        cancelled and clean up. With games on a real folder, what they still write there stays. It
+        The state folder stays as it is at this moment, and games in memory as `loss` says of what
+        was not synced, although the tasks are cancelled and clean up. With games in a real folder,
+        what they still write there stays; `ValueError` for such a peer and any other `loss`. It
         takes the peer's own deadlines for leaving, in virtual time.
         """
-        self.host.vanish()
-        kept = self.state.with_name(f"{self.state.name}.crashed")
-        there = self.state.is_dir()
-        if there:
-            shutil.copytree(self.state, kept)
-        self.games.cut_off()
-        try:
-            deadline = trio.current_time() + _CRASH_S
-            with trio.CancelScope(deadline=deadline, shield=True):
-                await self.stop()
-        finally:
-            self.games.come_back()
-            if there:
-                shutil.rmtree(self.state)
-                kept.rename(self.state)
+        if not self._is_cut_off:
+            self._cut_off(loss)
+        if self._ended.is_set():
+            self._come_back()
+        deadline = trio.current_time() + _CRASH_S
+        with trio.CancelScope(deadline=deadline, shield=True):
+            await self.stop()
+
+    def crash_at_step(
+        self, step: int, *, torn: bool = False, loss: PowerLoss = EVERYTHING_KEPT
+    ) -> None:
+        """Switch the machine off right before a step in the games folder, or in the middle of it.
+
+        0 is the next step from now on; `Step` says what is one. `ended` is set when the peer is
+        gone. A call of the test's own that takes the step raises `Crashed`, and so does `start`.
+        """
+        files = self.games.files
+        files.crash_at(files.steps + step, torn=torn, on_crash=lambda: self._cut_off(loss))
 
     async def restart(self, **settings: object) -> Peer:
         """`stop` and `start`."""
@@ -223,14 +230,21 @@ class VirtualPeer:
         self, settings: Mapping[str, object], task_status: trio.TaskStatus[Peer]
     ) -> None:
         self._ended = trio.Event()
+        started = False
         try:
             with trio.CancelScope() as self._scope:
                 async with self._open(settings) as peer:
                     self._peer = peer
                     task_status.started(peer)
+                    started = True
                     await peer.shutdown_requested.wait()
+        except* Crashed:
+            if not started:
+                raise Crashed("the machine was switched off while the peer started") from None
         finally:
             self._peer = None
+            if self._is_cut_off:
+                self._come_back()
             self._ended.set()
 
     def _open(self, settings: Mapping[str, object]) -> AbstractAsyncContextManager[Peer]:
@@ -248,6 +262,27 @@ class VirtualPeer:
             watcher=self._watcher if self._watched else None,
         )
         return open_peer(config, seams)
+
+    def _cut_off(self, loss: PowerLoss) -> None:
+        """The power is gone. What the tasks still do is for nothing."""
+        self.games.cut_off(loss)
+        self._is_cut_off = True
+        self.host.vanish()
+        if self.state.is_dir():
+            shutil.copytree(self.state, self._kept_state)
+        self._scope.cancel()
+
+    def _come_back(self) -> None:
+        """No task is left: the disk is what it was when the power went."""
+        self._is_cut_off = False
+        self.games.come_back()
+        if self._kept_state.is_dir():
+            shutil.rmtree(self.state)
+            self._kept_state.rename(self.state)
+
+    @property
+    def _kept_state(self) -> Path:
+        return self.state.with_name(f"{self.state.name}.crashed")
 
     def _hint(self, game_id: str) -> None:
         self._watcher.changed(game_id)

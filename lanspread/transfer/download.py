@@ -42,7 +42,6 @@ from lanspread.transfer.source import (
 )
 from lanspread.transfer.sources import REJOIN_S, DownloadContext, Sources
 from lanspread.transfer.standing import Standing
-from lanspread.transfer.variants import Announced
 
 _log = structlog.get_logger(__name__)
 
@@ -159,8 +158,7 @@ class Download:
 
     async def _check_unknown(self, source: QuicSource, reference: Reference) -> None:
         """A source that announced no content_hash yet must name the same digests."""
-        offers = [offer for offer in self._sources.offers() if offer.peer_id == source.peer_id]
-        announced = offers[0].announced if offers else Announced(reference.version, None, None)
+        announced = self._sources.announced_by(source.peer_id)
         if announced.content_hash == reference.content_hash:
             return
         context = self._context

@@ -28,16 +28,16 @@ class RateLimit:
 
     async def take(self, amount: int) -> None:
         """Wait until `amount` bytes have been allowed to move."""
-        if self.rate is not None:
-            left = amount
-            while left > 0:
-                part = min(left, max(1, int(self.rate * _SLICE_S)))
-                async with self._turn:
-                    await trio.sleep_until(self._free_at)
-                    # Time that nobody used is lost but for one slice: a limit holds at any moment.
-                    begins = max(self._free_at, trio.current_time() - _SLICE_S)
-                    self._free_at = begins + part / self.rate
-                left -= part
+        left = amount
+        # It may be changed at any time, also to none.
+        while left > 0 and (rate := self.rate) is not None:
+            part = min(left, max(1, int(rate * _SLICE_S)))
+            async with self._turn:
+                await trio.sleep_until(self._free_at)
+                # Time that nobody used is lost but for one slice: a limit holds at any moment.
+                begins = max(self._free_at, trio.current_time() - _SLICE_S)
+                self._free_at = begins + part / rate
+            left -= part
         self.total += amount
         self._measured_at = trio.current_time()
         self._measured = self._meter.add(self._measured_at, self.total)

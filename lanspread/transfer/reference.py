@@ -49,11 +49,13 @@ async def fetch_reference(
     game_id: str,
     *,
     wanted: Announced,
+    announced: Announced,
     threads: Threads,
     known: KnownManifests,
 ) -> Reference:
     """The complete reference from one source, that of the wanted content if that is known.
 
+    `announced` is what the source said of it: without a content_hash it promised no content.
     Raises `SourceError`; `LanspreadError` (unsafe_path, manifest_too_large) for a manifest that
     may not be fetched; `trio.TooSlowError`.
     """
@@ -66,6 +68,8 @@ async def fetch_reference(
         digests = await fetch_digests(session, game_id, offered)
     found = content_hash(offered.manifest_hash, offered.block_bytes, digests)
     if wanted.content_hash is not None and found != wanted.content_hash:
+        if announced.content_hash is None:
+            raise SourceChanged("its files have other bytes: it is another variant")
         raise SourceLied("its digests are not those of the content that it announced")
     key = (offered.manifest_hash, found)
     known.put(key, KnownManifest(offered.manifest, offered.block_bytes, digests))

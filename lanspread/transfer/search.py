@@ -87,6 +87,7 @@ class Search:
                 session,
                 self.game_id,
                 wanted=self.sources.variant.announced,
+                announced=self.sources.announced_by(session.peer_id),
                 threads=self.context.threads,
                 known=self.context.manifests,
             )

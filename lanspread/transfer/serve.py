@@ -29,6 +29,7 @@ from lanspread.sync.fair import FairSlots
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.session import Handler, Session
 from lanspread.transfer.access import GameAccess, GameBusy
+from lanspread.transfer.digest_turns import DigestTurns, TooManyAsked
 from lanspread.transfer.pages import FirstPages, digest_pages, number_of
 from lanspread.transfer.ratelimit import RateLimit
 
@@ -74,6 +75,7 @@ class Server:
         self._slots = FairSlots(limits.MAX_SERVED_CHUNKS)
         self._sending: dict[Session, int] = {}
         self._digesting: set[Session] = set()
+        self._digest_turns = DigestTurns()
         self._first_pages = FirstPages()
         self._turns: WeakKeyDictionary[Session, trio.CapacityLimiter] = WeakKeyDictionary()
 
@@ -116,18 +118,31 @@ class Server:
     async def get_block_digests(
         self, session: Session, request: m.GetBlockDigests, responder: Responder
     ) -> None:
-        game_id = self._transferable(request.id, request.manifest_hash).id
+        game = self._transferable(request.id, request.manifest_hash)
         if session in self._digesting:
             raise Refusal(m.ERROR_BUSY, "one game at a time")
         # Until the last page is sent: of a large game the digests themselves are many MiB.
         self._digesting.add(session)
         try:
-            digests = await self._library.digests(game_id, request.manifest_hash)
+            digests = game.digests
+            if digests is None:
+                digests = await self._computed(session, game.id, request.manifest_hash)
             await responder.send_pages(
                 digest_pages(request.manifest_hash, self._block_bytes, digests)
             )
         finally:
             self._digesting.discard(session)
+
+    async def _computed(
+        self, session: Session, game_id: str, manifest_hash: bytes
+    ) -> tuple[bytes, ...]:
+        """Digests that are not all known yet; whoever waits for them has them hashed first."""
+        host = session.connection.remote_address.host
+        try:
+            async with self._digest_turns.take(host, game_id):
+                return await self._library.digests(game_id, manifest_hash)
+        except TooManyAsked as error:
+            raise Refusal(m.ERROR_BUSY, "ask for what you asked for first") from error
 
     def _paging(self, session: Session) -> trio.CapacityLimiter:
         """A turn to answer in pages. While an answer is under way it keeps what it is about alive.

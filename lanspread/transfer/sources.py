@@ -19,7 +19,7 @@ from lanspread.sync.sessions import Sessions
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.operation import Operation
 from lanspread.transfer.ratelimit import RateLimit
-from lanspread.transfer.variants import Offer, Variant
+from lanspread.transfer.variants import Announced, Offer, Variant
 
 _log = structlog.get_logger(__name__)
 
@@ -73,6 +73,13 @@ class Sources:
                 variant.content_hash is None or summary.content_hash in (variant.content_hash, None)
             )
         )
+
+    def announced_by(self, peer_id: str) -> Announced:
+        """What a peer says of the variant that it offers; nothing of its content if it is gone."""
+        for offer in self.offers():
+            if offer.peer_id == peer_id:
+                return offer.announced
+        return Announced(self.variant.version, None, None)
 
     def candidates(self) -> Iterator[Session]:
         """Sessions to ask now; those whose content is known first."""

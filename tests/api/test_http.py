@@ -72,7 +72,7 @@ async def test_schema_describes_methods_and_events() -> None:
     assert set(schema["x-methods"]) == {
         "subscribe", "status", "games.list", "game.get", "game.download", "game.cancel",
         "game.pause", "game.resume", "game.install", "game.update", "game.uninstall", "game.remove",
-        "peers.list", "peers.connect", "settings.set_games_dir",
+        "peers.list", "peers.connect", "settings.get", "settings.set", "settings.set_games_dir",
         "shutdown",
     }  # fmt: skip
     started = {"$ref": "#/$defs/OperationStarted"}

@@ -10,7 +10,18 @@ import trio
 from trio_websocket import open_websocket
 
 from lanspread import limits
-from lanspread.commands import DownloadGame, GetStatus
+from lanspread.commands import (
+    DownloadGame,
+    GetStatus,
+    InstallGame,
+    PauseGame,
+    PeerCommand,
+    RemoveGame,
+    ResumeGame,
+    SetSettings,
+    UninstallGame,
+    UpdateGame,
+)
 from tests.api.fake import (
     INSTANCE,
     OTHER_ID,
@@ -321,3 +332,27 @@ async def test_downloads_answer_with_their_operation() -> None:
     assert kinds == ["download.begin", "download.finished"]
     assert [message["result"] for message in seen if "id" in message] == [{"operation_id": "op-1"}]
     assert runtime.executed == [DownloadGame(id="quake")]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "command"),
+    [
+        ("game.install", {"id": "x"}, InstallGame(id="x")),
+        ("game.update", {"id": "x"}, UpdateGame(id="x")),
+        ("game.uninstall", {"id": "x"}, UninstallGame(id="x")),
+        ("game.remove", {"id": "x"}, RemoveGame(id="x", force=False)),
+        ("game.remove", {"id": "x", "force": True}, RemoveGame(id="x", force=True)),
+        ("game.pause", {"id": "x"}, PauseGame(id="x")),
+        ("game.resume", {"id": "x"}, ResumeGame(id="x")),
+        ("settings.set", {"max_up": 3}, SetSettings(max_up=3.0)),
+    ],
+)
+async def test_what_can_be_done_with_a_game_is_asked_for_by_name(
+    method: str, params: dict[str, object], command: PeerCommand
+) -> None:
+    async with running() as (runtime, server), front_end(server) as front:
+        answer = await front.call(method, params)
+        assert answer["error"]["data"]["code"] == "not_found"
+        wrong = await front.call(method, {**params, "saves": "too"})
+        assert wrong["error"]["code"] == -32602
+    assert runtime.executed == [command]

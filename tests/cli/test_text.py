@@ -71,3 +71,37 @@ def test_event_lines_are_one_clean_line() -> None:
     assert line.startswith("04:05:06 peer.lost")
     assert line.isprintable() or "\ufffd" in line
     assert "\x1b" not in line
+
+
+OPERATION = {"operation_id": "op", "id": "quake"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "shown"),
+    [
+        ("install.begin", {"version": "1.0", "total_bytes": 5}, "quake: installing version 1.0"),
+        ("update.begin", {"version": "2", "total_bytes": 5}, "quake: updating to version 2"),
+        ("uninstall.begin", {"version": "", "total_bytes": 0}, "uninstalling unknown version"),
+        (
+            "install.progress",
+            {"done_bytes": 500, "total_bytes": 1000, "rate": 100.0, "eta_s": 5.0},
+            "50 %  500 B of 1.0 kB at 100 B/s, 5 s left",
+        ),
+        ("install.finished", {"version": "1", "seconds": 2.0}, "installed: version 1, in 2.0 s"),
+        ("uninstall.finished", {"version": "1", "seconds": 2.0}, "quake: uninstalled, in 2.0 s"),
+        ("remove.finished", {"version": "1", "seconds": 2.0, "kept": []}, "removed, in 2.0 s"),
+        (
+            "update.finished",
+            {"version": "2", "seconds": 2.0, "kept": [f"save{n}" for n in range(7)]},
+            "up to date: version 2; kept save0, save1, save2, save3, save4 and 2 more",
+        ),
+        ("install.failed", {"code": "x", "message": "no", "remedy": "yes"}, "failed: no (yes)"),
+        ("update.cancelled", {}, "quake: cancelled"),
+        ("recovery.repaired", {"what": "an install was undone"}, "quake: an install was undone"),
+        ("recovery.blocked", {"why": "two copies"}, "quake: two copies"),
+    ],
+)
+def test_what_is_done_with_a_game(kind: str, data: dict[str, object], shown: str) -> None:
+    fields = {"id": "quake"} if kind.startswith("recovery.") else OPERATION
+    line = event_line({"time": "2025-02-03T04:05:06Z", "type": kind, "data": {**fields, **data}})
+    assert shown in line

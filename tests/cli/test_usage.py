@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from lanspread.cli.app import call
 
 
 def lanspread(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -144,3 +147,38 @@ def test_what_nobody_expected_is_one_line(tmp_path: Path) -> None:
     assert_one_line(done, 1, "internal error: ZeroDivisionError: a bug")
     done = lanspread("games", PYTHONPATH=path, LANSPREAD_STATE="", LANSPREAD_DEBUG="1")
     assert "Traceback" in done.stderr
+
+
+class Terminal(io.StringIO):
+    """What a person sits at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "code"),
+    [([], "n", 1), ([], "y", 3), (["--yes"], "", 3), (["--json"], "", 3)],
+)
+def test_uninstall_asks_a_person_because_saves_go_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    answer: str,
+    code: int,
+) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return answer == "y"
+
+    monkeypatch.setattr("click.confirm", confirm)
+    monkeypatch.setattr("lanspread.cli.output.on_terminal", lambda: True)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    given = ["uninstall", "Quake\x1b[2J", "--state", str(tmp_path), *arguments]
+    assert call(given) == code
+    assert len(asked) == (1 if answer else 0)
+    assert all("saves" in question and "\x1b" not in question for question in asked)
+    assert ("nothing was removed" in capsys.readouterr().err) == (code == 1)

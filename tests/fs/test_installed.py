@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lanspread.fs.installed import INSTALL_RECORD, installed_version
+from lanspread.fs.install.names import RECORD
+from lanspread.fs.install.record import InstalledFile, InstallRecord, encode_install_record
+from lanspread.fs.installed import installed_version
 from lanspread.fs.scan import scan_game
 from lanspread.testing.memory_files import MemoryFileSystem
 from tests.fs.support import open_folder, write_tree
@@ -21,7 +23,7 @@ def record(version: object, **more: object) -> bytes:
 
 def version_in(data: bytes) -> str | None:
     files = MemoryFileSystem()
-    files.write_file(f"/game/{INSTALL_RECORD}", data)
+    files.write_file(f"/game/{RECORD}", data)
     with files.open_folder("/game") as folder:
         return installed_version(folder)
 
@@ -30,6 +32,11 @@ def version_in(data: bytes) -> str | None:
 def test_the_version_of_the_record_whatever_follows_it(version: str) -> None:
     files = [[f"data/{number}", number, "00" * 32] for number in range(1_000)]
     assert version_in(record(version, files=files)) == version
+
+
+def test_what_an_install_writes_is_read(tmp_path: Path) -> None:
+    files = {f"data/{number}": InstalledFile(number, bytes(32)) for number in range(1_000)}
+    assert version_in(encode_install_record(InstallRecord('1 "x" ü', files))) == '1 "x" ü'
 
 
 @pytest.mark.parametrize(
@@ -65,15 +72,15 @@ def test_no_record_a_folder_in_its_place_and_a_link_are_not_known(tmp_path: Path
     (tmp_path / "elsewhere.json").write_bytes(record("6"))
     with open_folder(tmp_path) as folder:
         assert installed_version(folder) is None
-        (tmp_path / INSTALL_RECORD).mkdir(parents=True)
+        (tmp_path / RECORD).mkdir(parents=True)
         assert installed_version(folder) is None
-        (tmp_path / INSTALL_RECORD).rmdir()
-        (tmp_path / INSTALL_RECORD).symlink_to(tmp_path / "elsewhere.json")
+        (tmp_path / RECORD).rmdir()
+        (tmp_path / RECORD).symlink_to(tmp_path / "elsewhere.json")
         assert installed_version(folder) is None
 
 
 def test_a_walk_tells_it_only_of_a_game_that_is_installed(tmp_path: Path) -> None:
-    write_tree(tmp_path / "g", {"version.ini": b"2", INSTALL_RECORD: record("1")})
+    write_tree(tmp_path / "g", {"version.ini": b"2", RECORD: record("1")})
     with open_folder(tmp_path) as games:
         before = scan_game(games, "g")
         assert (before.installed, before.installed_version) == (False, None)

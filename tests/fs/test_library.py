@@ -285,8 +285,13 @@ async def test_game_folders(world: World, autojump_clock: MockClock) -> None:
         library.make_game("New").close()
         library.make_game("nEw").close()
         assert sorted(os.listdir(world.games)) == ["Game", "New", "file"]
+        # A folder of ours that holds nothing keeps nobody; one that holds something does.
+        (world.games / "New/.lanspread").mkdir()
+        (world.games / "Game/.lanspread").mkdir()
+        (world.games / "Game/.lanspread/install.json").write_bytes(b"{}")
         library.drop_if_empty("New")
         library.drop_if_empty("Game")
+        assert (world.games / "Game/.lanspread/install.json").exists()
         assert sorted(os.listdir(world.games)) == ["Game", "file"]
         with pytest.raises(InTheWay):
             library.make_game("file")

@@ -12,7 +12,7 @@ import pytest
 
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.seams import FileSystem, Folder, Kind
-from lanspread.testing import MemoryFileSystem
+from lanspread.testing import CONTENTS_LOST, MemoryFileSystem
 
 
 @attrs.define
@@ -367,6 +367,22 @@ def test_a_second_name_takes_no_space() -> None:
             assert folder.free_bytes() == 30
             files.discard("/g/below")
             assert folder.free_bytes() == 100
+
+
+def test_a_disk_without_second_names_copies() -> None:
+    files = MemoryFileSystem(capacity_bytes=100, hard_links=False)
+    files.write_file("/g/a", bytes(40), mtime_ns=7)
+    files.make_link("/g/link", "a")
+    with files.open_folder("/g") as folder:
+        folder.link_or_copy("a", "b")
+        folder.link_or_copy("link", "link2")
+        assert folder.free_bytes() == 20
+        assert folder.entry("a").inode != folder.entry("b").inode
+        assert folder.entry("b").mtime_ns == 7
+        assert folder.entry("link2").kind is Kind.LINK
+        assert number_of(folder.link_or_copy, "a", "c") == errno.ENOSPC
+        files.lose_power(CONTENTS_LOST)
+    assert files.read_tree("/g") == {"a": bytes(40), "b": b"", "c": b""}
 
 
 def test_programs_are_told_from_other_files() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from lanspread import limits
+from lanspread.fs.download.reference import Reference
 from lanspread.model import FileEntry, Manifest, block_count
-from lanspread.transfer.plan import Assignment, Plan, blocks_to_fetch, make_chunks
+from lanspread.transfer.plan import Assignment, Block, Plan, blocks_to_fetch, make_chunks
 
 BLOCK = 1_024
 
@@ -19,15 +22,29 @@ def manifest(sizes: list[int]) -> Manifest:
     return Manifest((*files, FileEntry("version.ini", 5)))
 
 
-def digests(of: Manifest) -> list[bytes]:
+def digests(of: Manifest) -> tuple[bytes, ...]:
     count = sum(block_count(entry.size, BLOCK) for entry in of.files)
-    return [number.to_bytes(32, "big") for number in range(count)]
+    return tuple(number.to_bytes(32, "big") for number in range(count))
+
+
+def missing(of: Manifest, known: Sequence[int] | None = None) -> Iterator[Block]:
+    """All blocks that a download would fetch of a game of which nothing, or this, is known."""
+    reference = Reference(
+        version="1",
+        manifest=of,
+        manifest_hash=bytes(32),
+        content_hash=bytes(32),
+        block_bytes=BLOCK,
+        digests=digests(of),
+    )
+    there = bytes(len(reference.digests)) if known is None else known
+    return blocks_to_fetch(reference, reference.wanted(None), there)
 
 
 @given(st.lists(st.integers(0, 5 * BLOCK), max_size=40), st.integers(1, 20 * BLOCK))
 def test_chunks_cover_every_byte_once_and_keep_the_bounds(sizes: list[int], chunk: int) -> None:
     whole = manifest(sizes)
-    chunks = make_chunks(blocks_to_fetch(whole, BLOCK, digests(whole), "version.ini"), chunk)
+    chunks = make_chunks(missing(whole), chunk)
     seen: dict[int, int] = {}
     for found in chunks:
         behind = (-1, 0)
@@ -51,9 +68,7 @@ class PlanMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         whole = manifest([3 * BLOCK, 0, 10, BLOCK, 7 * BLOCK])
-        self.chunks = make_chunks(
-            blocks_to_fetch(whole, BLOCK, digests(whole), "version.ini"), 2 * BLOCK
-        )
+        self.chunks = make_chunks(missing(whole), 2 * BLOCK)
         self.plan = Plan(self.chunks)
         self.out: list[Assignment] = []
         self.done: set[int] = set()
@@ -106,7 +121,7 @@ TestPlanMachine.settings = settings(max_examples=60, deadline=None)
 
 def test_a_source_that_fails_too_often_does_not_get_the_chunk_again() -> None:
     whole = manifest([10])
-    plan = Plan(make_chunks(blocks_to_fetch(whole, BLOCK, digests(whole), "version.ini"), BLOCK))
+    plan = Plan(make_chunks(missing(whole), BLOCK))
     for attempt in range(limits.MAX_RETRY_COUNT):
         taken = plan.take("bad")
         assert taken is not None
@@ -118,7 +133,7 @@ def test_a_source_that_fails_too_often_does_not_get_the_chunk_again() -> None:
 
 def test_the_last_chunk_is_given_out_twice_and_the_loser_is_named() -> None:
     whole = manifest([10])
-    plan = Plan(make_chunks(blocks_to_fetch(whole, BLOCK, digests(whole), "version.ini"), BLOCK))
+    plan = Plan(make_chunks(missing(whole), BLOCK))
     slow, fast = plan.take("slow"), plan.take("fast")
     assert slow is not None
     assert fast is not None
@@ -132,5 +147,16 @@ def test_the_last_chunk_is_given_out_twice_and_the_loser_is_named() -> None:
 @pytest.mark.parametrize("sizes", [[], [0, 0]])
 def test_a_game_without_bytes_is_finished_at_once(sizes: list[int]) -> None:
     whole = manifest(sizes)
-    blocks = blocks_to_fetch(whole, BLOCK, digests(whole), "version.ini")
+    blocks = missing(whole)
     assert Plan(make_chunks(blocks, BLOCK)).finished
+
+
+@given(st.lists(st.integers(0, 5 * BLOCK), max_size=20), st.data())
+def test_only_what_is_missing_is_fetched(sizes: list[int], data: st.DataObject) -> None:
+    whole = manifest(sizes)
+    count = len(digests(whole))
+    known = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    wanted = [digest for digest, how in zip(digests(whole), known, strict=True) if not how]
+    found = [block.digest for block in missing(whole, known)]
+    # version.ini is the last block, and never fetched so.
+    assert found == [digest for digest in wanted if digest != digests(whole)[-1]]

@@ -25,6 +25,7 @@ from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.survey import NAMED, Survey
 from lanspread.fs.errors import FileChanged, FolderNotEmpty
 from lanspread.fs.manifest import block_digest
+from lanspread.fs.paths import VERSION_INI
 from lanspread.model import block_count, block_length
 from lanspread.seams import Entry, File, FileStamp, Folder
 
@@ -147,8 +148,7 @@ class Finder:
             if not ours or (complete and not file.open):
                 return False
         for block in blocks:
-            self._take(number, block, COVERED)
-        self.stamps[number] = _stamp(entry, self._path(number))
+            self._take(number, block, COVERED, entry)
         return complete
 
     def _from_digests(self, number: int, entry: Entry) -> bool:
@@ -173,8 +173,7 @@ class Finder:
                 number, block
             )
             if same and known[block] == self._reference.digests[start + block]:
-                self._take(number, block, FOUND)
-                self.stamps[number] = _stamp(entry, path)
+                self._take(number, block, FOUND, entry)
         return True
 
     # -- reading -----------------------------------------------------------------------------------
@@ -215,10 +214,7 @@ class Finder:
             # A bad place on the disk: it may take new bytes.
             data = b""
         if len(data) == length and block_digest(data) == reference.digests[start + self._block]:
-            self._take(number, self._block, FOUND)
-            self.stamps[number] = _stamp(
-                self._survey.present[self._path(number)], self._path(number)
-            )
+            self._take(number, self._block, FOUND, self._survey.present[self._path(number)])
         elif self._path(number) in self._unexplained:
             self._give_up()
         self.hashed_bytes += len(data)
@@ -239,11 +235,16 @@ class Finder:
 
     # -- results -----------------------------------------------------------------------------------
 
-    def _take(self, number: int, block: int, how: int) -> None:
+    def _take(self, number: int, block: int, how: int, entry: Entry) -> None:
+        path = self._path(number)
+        if path == VERSION_INI:
+            # It is renamed away, and comes with the commit.
+            return
         index = self._reference.starts[number] + block
         if self.known[index] == MISSING and number in self._wanted:
             self.known_bytes += self._reference.length_of(number, block)
         self.known[index] = max(self.known[index], how)
+        self.stamps[number] = _stamp(entry, path)
 
     def _path(self, number: int) -> str:
         return self._reference.manifest.files[number].path

@@ -42,7 +42,7 @@ def install(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> I
         files = source.unpack(folder, INSTALLING, watch)
     seal_staging(folder, InstallRecord(version, files, frozenset(source.layout.folders)))
     watch.step()
-    folder.rename(INSTALLING, LOCAL)  # The commit point.
-    folder.sync_folder()
+    # The commit point. What follows syncs it first.
+    folder.rename(INSTALLING, LOCAL)
     left = finish(folder, StopOnly(watch))
     return Installed(version=version, left=tuple(left))

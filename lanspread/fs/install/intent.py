@@ -97,4 +97,5 @@ def clear_intent(folder: Folder) -> None:
 
 
 def _unreadable(why: str) -> Intent:
-    return Intent(IntentKind.UNREADABLE, why=f"{INTENT} {why}")
+    remedy = "use the version of the program that wrote it, or move the file away"
+    return Intent(IntentKind.UNREADABLE, why=f"the intent log {INTENT} {why}: {remedy}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lanspread.fs.paths import LOCAL, OWN_FOLDER
+from lanspread.fs.paths import LOCAL, OWN_FOLDER, OWNED
 
 __all__ = ["BACKUP", "INSTALLING", "INTENT", "INTENT_SCRATCH", "LOCAL", "NEW_RECORD", "OWNED"]
 __all__ += ["RECORD"]
@@ -13,8 +13,6 @@ INTENT: Final = ".lanspread.json"
 INTENT_SCRATCH: Final = f"{INTENT}.tmp"
 INSTALLING: Final = ".local.installing"
 BACKUP: Final = ".local.backup"
-# Inside of those two: they are ours, whatever the intent log says.
-OWNED: Final = ".lanspread_owned"
 RECORD: Final = f"{OWN_FOLDER}/install.json"
 # The record of an install that is not committed yet.
 NEW_RECORD: Final = f"{OWN_FOLDER}/install.json.new"

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from lanspread.fs.archives.checking import check_members
 from lanspread.fs.archives.members import Archive, ArchiveDamaged, ArchiveUnsupported, Member
+from lanspread.fs.archives.opening import sort_volumes
 from lanspread.fs.download.records import read_record
 from lanspread.fs.errors import FileChanged, NothingToInstall
 from lanspread.fs.install.layout import Layout, Listing, lay_out
@@ -24,8 +25,9 @@ from lanspread.seams import File, Folder, Kind
 
 Opener = Callable[[Folder, str], Archive]
 
-# All are open together, so that what is unpacked is what was checked.
+# All are open together, so that what is unpacked is what was checked. A set of volumes is one.
 _MAX_ARCHIVES: Final = 128
+_MAX_VOLUMES: Final = 4096
 # What a file takes on the disk is rounded up to this.
 _CLUSTER_BYTES: Final = 4096
 
@@ -75,17 +77,18 @@ def open_source(folder: Folder, open_archive: Opener) -> Iterator[Source]:
     with ExitStack() as stack:
         archives: list[Archive] = []
         listings: list[Listing] = []
-        used: set[str] = set()
-        for name in _archive_names(folder):
-            if name in used:
-                continue  # A later volume of a set.
+        first, later = sort_volumes(folder, _archive_names(folder))
+        for name in first:
             if len(archives) == _MAX_ARCHIVES:
                 raise ArchiveUnsupported(name, f"is one archive more than {_MAX_ARCHIVES}")
             archive = stack.enter_context(open_archive(folder, name))
-            used.update(archive.volumes)
             archives.append(archive)
             paths = check_members(archive.members, archive.packed_bytes, name)
             listings.append(Listing(name, archive.members, paths))
+        used = {volume for archive in archives for volume in archive.volumes}
+        for name in later:
+            if name not in used:
+                raise ArchiveDamaged(name, "is a later volume, and those before it are missing")
         if not archives:
             raise NothingToInstall("the game's files hold no archive (*.eti) to install from")
         yield Source(archives, [listing.name for listing in listings], lay_out(listings))
@@ -102,6 +105,8 @@ def _archive_names(folder: Folder) -> list[str]:
         for name in names:
             if name not in there:
                 raise FileChanged(name)
+    if len(names) > _MAX_VOLUMES:
+        raise ArchiveUnsupported(names[0], f"is one of more than {_MAX_VOLUMES} archives")
     return sorted(names, key=lambda name: (name.casefold(), name))
 
 

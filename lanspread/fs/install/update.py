@@ -87,8 +87,8 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     # From here on nobody opens a file of it by its name, so nothing changes unseen.
     _check_unchanged(folder, theirs, watch)
     watch.step()
-    folder.rename(INSTALLING, LOCAL)  # The commit point.
-    folder.sync_folder()
+    # The commit point. What follows syncs it first.
+    folder.rename(INSTALLING, LOCAL)
     left = finish(folder, StopOnly(watch))
     return Installed(version=version, kept=plan.kept, left=tuple(left))
 

@@ -17,7 +17,7 @@ from lanspread.seams import Folder, Kind
 from lanspread.testing import MemoryFileSystem
 
 PATH = "/games/g"
-CHUNK = 8
+CHUNK = 16
 
 
 @attrs.define

@@ -161,7 +161,7 @@ def test_a_crash_at_every_step(name: str) -> None:
         check=lambda folder: check_recovered(case, folder),
         check_finished=check_finished,
     )
-    assert count > 100
+    assert count > 50
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -201,6 +201,28 @@ def test_a_stop_at_every_step(name: str) -> None:
             check_recovered(case, folder)
         at += 1
     assert at > 5
+
+
+@pytest.mark.parametrize("name", ["update", "uninstall"])
+def test_a_marker_in_local_is_not_taken_for_a_commit(name: str) -> None:
+    case = CASES[name]
+
+    def build(files: MemoryFileSystem) -> None:
+        case.build(files)
+        files.write_file(f"{PATH}/local/.lanspread_owned", b"")
+
+    first = True
+    for survivor in crash_points(
+        PATH, lambda folder: case.act(folder, UNWATCHED), build=build, losses=[EVERYTHING_KEPT]
+    ):
+        with survivor.files().open_folder(PATH) as folder:
+            moved = folder.exists(".local.backup") and not folder.exists("local")
+            recover_all(folder)
+            if moved and first:
+                # Right after the first rename, which everything can come back from.
+                first = False
+                assert files_in(folder, "local") == sorted_(case.before)
+    assert not first
 
 
 @pytest.mark.parametrize("name", CASES)

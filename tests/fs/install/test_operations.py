@@ -13,6 +13,7 @@ import pytest
 
 from lanspread import limits
 from lanspread.fs.archives.members import ArchiveDamaged
+from lanspread.fs.archives.rar_headers import RAR4_SIGNATURE
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.errors import (
     CannotKeep,
@@ -247,7 +248,7 @@ def test_several_archives_in_the_order_of_their_names(game: Path, folder: Folder
 
 def test_volumes_are_not_opened_by_themselves(game: Path, folder: Folder) -> None:
     for number in range(1, 12):
-        (game / f"game.part{number}.eti").write_bytes(b"")
+        (game / f"game.part{number}.eti").write_bytes(RAR4_SIGNATURE)
     (game / "game.eti").unlink()
     names = [f"game.part{number}.eti" for number in range(1, 12)]
     opened = []
@@ -260,6 +261,11 @@ def test_volumes_are_not_opened_by_themselves(game: Path, folder: Folder) -> Non
 
     install(folder, open_set)  # type: ignore[arg-type]
     assert opened == ["game.part1.eti"]
+    uninstall(folder)
+    # One that the set does not use: the one before it is missing.
+    (game / "game.part13.eti").write_bytes(RAR4_SIGNATURE)
+    with pytest.raises(ArchiveDamaged, match="part13"):
+        install(folder, open_set)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

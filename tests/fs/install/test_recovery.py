@@ -11,6 +11,7 @@ from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.errors import FolderNotEmpty, Unrepaired
 from lanspread.fs.install.install import install
 from lanspread.fs.install.intent import IntentKind, write_intent
+from lanspread.fs.install.record import InstallRecord, read_install_record, write_new_record
 from lanspread.fs.install.recovery import Recovery, recover
 from lanspread.fs.install.uninstall import uninstall
 from lanspread.testing import FaultyFileSystem, MemoryFileSystem
@@ -223,3 +224,29 @@ def test_a_link_in_the_place_of_the_backup_is_not_followed(tmp_path: Path) -> No
         write_intent(folder, IntentKind.UNINSTALLING, "")
         assert "is no folder" in (recover(folder).blocked or "")
     assert (outside / "precious").read_bytes() == b"precious"
+
+
+def test_a_marker_that_may_not_be_on_the_disk_commits_nothing(files: MemoryFileSystem) -> None:
+    with files.open_folder(PATH) as folder:
+        install(folder, open_fake)
+    files.write_file(f"{PATH}/local/save", b"saved")
+    faulty = broken(files, errno.EIO, operations={"sync"}, path="*/.lanspread_owned", once=True)
+    with faulty.open_folder(PATH) as faulty_folder:
+        with pytest.raises(OSError, match="Input/output"):
+            uninstall(faulty_folder)
+        assert recover(faulty_folder).blocked is None
+        assert (files_in(faulty_folder, "local") or {})["save"] == b"saved"
+
+
+def test_a_record_of_before_is_not_taken_for_that_of_an_install(files: MemoryFileSystem) -> None:
+    with files.open_folder(PATH) as folder:
+        write_new_record(folder, InstallRecord("0.9", {}))
+    faulty = broken(files, errno.EIO, operations={"make_folder"}, path="*/.local.installing")
+    with faulty.open_folder(PATH) as faulty_folder, pytest.raises(OSError, match="Input/output"):
+        install(faulty_folder, open_fake)
+    # Before anything repairs that, the user makes a `local` of his own.
+    files.write_file(f"{PATH}/local/mine", b"mine")
+    with files.open_folder(PATH) as folder:
+        recover(folder)
+        assert files_in(folder, "local") == {"mine": b"mine"}
+        assert read_install_record(folder) is None

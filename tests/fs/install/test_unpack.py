@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 import pytest
@@ -197,6 +198,19 @@ def test_more_archives_than_are_opened_together(files: MemoryFileSystem) -> None
         pass
     assert made
     assert not any(archive.is_open for archive in made)
+
+
+def test_more_archives_than_are_looked_at(files: MemoryFileSystem) -> None:
+    for number in range(5_000):
+        files.write_file(f"{PATH}/{number}.eti", b"")
+    faulty = FaultyFileSystem(files)
+    faulty.fail(errno.EIO, operations={"open"}, path="*.eti")
+    with (
+        faulty.open_folder(PATH) as folder,
+        pytest.raises(ArchiveUnsupported, match="more than"),
+        open_source(folder, opener({})),
+    ):
+        pass
 
 
 def test_a_stop_closes_what_is_open(files: MemoryFileSystem) -> None:

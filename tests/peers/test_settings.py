@@ -1,0 +1,76 @@
+"""Settings that are changed while a peer runs: in use at once, and at the next start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from trio.testing import MockClock
+
+from lanspread.api import rpc
+from lanspread.commands import GetSettings, SetSettings
+from lanspread.config import load_config
+from lanspread.peer import Peer
+from lanspread.testing import open_virtual_lan
+from lanspread.views import SettingsView
+from tests.peers.support import Events, begin, offering, open_party, until, write_game
+
+
+async def settings(peer: Peer, command: SetSettings | None = None) -> SettingsView:
+    answer = await peer.execute(GetSettings() if command is None else command)
+    assert isinstance(answer, SettingsView)
+    return answer
+
+
+async def test_they_are_in_use_at_once_and_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "lanspread.toml").write_text("# mine\nmax_down = 3\n", encoding="utf-8")
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        ann = await party.start(lan.add_host("a"), tmp_path, max_down=3_000_000.0)
+        before = await settings(ann)
+        assert (before.name, before.games_dir) == ("a", str(tmp_path / "games"))
+        assert (before.max_up, before.max_down, before.auto_install) == (None, 3.0, False)
+        after = await settings(ann, SetSettings(max_up=1.5, max_down=0, auto_install=True))
+        assert (after.max_up, after.max_down, after.auto_install) == (1.5, None, True)
+        assert await settings(ann, SetSettings()) == after == await settings(ann)
+    text = (state / "lanspread.toml").read_text(encoding="utf-8")
+    assert "# mine" in text
+    assert "max_down" not in text
+    kept = load_config({"games": str(tmp_path)}, {}, str(state))
+    assert (kept.max_up, kept.max_down, kept.auto_install) == (1_500_000.0, None, True)
+
+
+async def test_a_limit_changes_under_a_download(autojump_clock: MockClock, tmp_path: Path) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        write_game(tmp_path / "a", "Quake", {"x": os.urandom(1_000_000), "version.ini": b"1"})
+        await party.start(lan.add_host("a"), tmp_path / "a")
+        ben = await party.start(lan.add_host("b"), tmp_path / "b", max_down=1_000.0)
+        await until(lambda: offering(ben, "Quake"))
+        events = Events(ben)
+        await begin(ben, "Quake")
+        await events.wait_for("download.progress")
+        await settings(ben, SetSettings(max_down=0))
+        await events.wait_for("download.finished", within=60)
+
+
+async def test_what_cannot_be_kept_is_used_and_said(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        ann = await party.start(lan.add_host("a"), tmp_path)
+        (tmp_path / "state/lanspread.toml").write_text("not = = toml", encoding="utf-8")
+        events = Events(ann)
+        assert (await settings(ann, SetSettings(auto_install=True))).auto_install
+        assert (await events.wait_for("warning")).data["code"] == "setting_not_kept"
+
+
+@pytest.mark.parametrize(
+    "params", ['{"max_up": -1}', '{"max_up": 1e300}', '{"auto_install": 1}', '{"name": "x"}']
+)
+def test_what_is_no_setting_is_refused(params: str) -> None:
+    text = f'{{"jsonrpc": "2.0", "id": 1, "method": "settings.set", "params": {params}}}'
+    with pytest.raises(rpc.RpcError) as error:
+        rpc.parse(text)
+    assert error.value.fault is rpc.Fault.INVALID_PARAMS
