@@ -36,12 +36,7 @@ from lanspread.commands import (
 from lanspread.config import Config, Trust
 from lanspread.errors import Code, LanspreadError, StartError
 from lanspread.eventhub import EventHub
-from lanspread.events import (
-    GameFiles,
-    RecoveryBlocked,
-    RecoveryRepaired,
-    Warning_,
-)
+from lanspread.events import RecoveryBlocked, RecoveryRepaired, Warning_
 from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
@@ -66,7 +61,7 @@ from lanspread.sync.presence import Presence
 from lanspread.sync.publisher import Publisher
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
-from lanspread.transfer.detail import left_out, remote_files, variant_view
+from lanspread.transfer.detail import described, remote_files
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.operation import Operation
 from lanspread.transfer.ratelimit import RateLimit
@@ -258,14 +253,9 @@ class Peer:
             files = await remote_files(
                 view.id, chosen, self.sessions.get, self._seams.threads, self._manifests
             )
-        self.events.publish(
-            GameFiles(
-                id=view.id,
-                files=tuple({"path": entry.path, "size": entry.size} for entry in files),
-                left_out=left_out(variants, chosen),
-            )
-        )
-        return GameDetail(game=view, files=files, variants=tuple(map(variant_view, variants)))
+        detail, told = described(view, files, variants, chosen)
+        self.events.publish(told)
+        return detail
 
     # -- wiring: what the parts ask of one another ------------------------------------------------
 

@@ -42,14 +42,15 @@ class Scene:
 
 
 @contextmanager
-def open_scene(browser: Browser, scene: Scene) -> Iterator[Page]:
-    """A page in that state, until the block is left."""
+def open_scene(browser: Browser, scene: Scene, samples: int = 3) -> Iterator[Page]:
+    """A page in that state, until the block is left; its graphs have so many points."""
     games = () if scene.empty else some_games()
     peers = () if scene.empty else some_peers()
     width, height = scene.size
     context = browser.new_context(viewport={"width": width, "height": height})
     try:
         with open_stage(games, peers) as stage:
+            stage.samples = samples
             page = context.new_page()
             page.emulate_media(color_scheme="dark" if scene.scheme == "dark" else "light")
             page.goto(stage.url)
@@ -87,7 +88,7 @@ def _show_busy(page: Page, stage: Stage) -> None:
 def _draw_speeds(page: Page, stage: Stage) -> None:
     paused = DownloadPaused(operation_id="op-hexmoor", id="hexmoor", reason="no_sources")
     stage.do(lambda runtime: runtime.happen(paused))
-    for at in range(45):
+    for at in range(stage.samples):
         stage.do(lambda runtime, at=at: _speed(runtime, at))  # type: ignore[misc]
         # One by one: of several that wait, a client gets only the last.
         page.wait_for_function(

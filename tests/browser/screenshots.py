@@ -16,7 +16,7 @@ def main() -> None:
     wanted = [scene for scene in SCENES if scene.picture]
     with open_browser() as browser:
         for scene in wanted:
-            with open_scene(browser, scene) as page:
+            with open_scene(browser, scene, samples=45) as page:
                 path = FOLDER / f"{scene.name}.png"
                 page.screenshot(path=path, animations="disabled", caret="hide")
                 print(f"{path.relative_to(Path.cwd())}  {path.stat().st_size // 1000} kB")

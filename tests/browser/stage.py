@@ -258,6 +258,7 @@ class Stage:
         self._trio = trio_token
         self._scope = scope
         self._ended = False
+        self.samples = 0
 
     def do(self, act: Callable[[StageRuntime], T]) -> T:
         """Change the peer, in its own thread."""

@@ -51,13 +51,13 @@ def test_nothing_sticks_out_at_any_width(stage: Stage, page: Page, width: int) -
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-# As fast as one flicks: 9,000 pixels a second at 60 frames. The 95th percentile, in ms.
+# Faster than one reads: 6,000 pixels a second at 60 frames. The 95th percentile, in ms.
 FRAMES = """async () => {
   const frames = [];
   scrollTo(0, 0);
   let last = await new Promise(requestAnimationFrame);
   for (let at = 1; at <= 180; at += 1) {
-    scrollTo(0, at * 150);
+    scrollTo(0, at * 100);
     const now = await new Promise(requestAnimationFrame);
     frames.push(now - last);
     last = now;
@@ -65,30 +65,44 @@ FRAMES = """async () => {
   return frames.sort((a, b) => a - b)[171];
 }"""
 FRAME_MS = 33.0
-# What a frame may take of the page's thread, however busy the machine is; measured: 8.
-THREAD_MS = 16.0
+# What a frame may take of the page's thread, however busy the machine is; measured: 6 to 8.
+THREAD_MS = 14.0
 
 
-def thread_s(session: CDPSession) -> float:
-    """Seconds that the page's thread has worked; not those in which others had the processor."""
-    found = session.send("Performance.getMetrics")["metrics"]
-    return float(next(one["value"] for one in found if one["name"] == "TaskDuration"))
+class Work:
+    """How long the page's thread was at work: by the clock, and when it had the processor."""
+
+    def __init__(self, page: Page) -> None:
+        self._sessions = [page.context.new_cdp_session(page) for _ in range(2)]
+        for session, domain in zip(self._sessions, ("timeTicks", "threadTicks"), strict=True):
+            session.send("Performance.enable", {"timeDomain": domain})
+
+    def seconds(self) -> tuple[float, float]:
+        clock, thread = (self._of(session) for session in self._sessions)
+        return clock, thread
+
+    @staticmethod
+    def _of(session: CDPSession) -> float:
+        found = session.send("Performance.getMetrics")["metrics"]
+        return float(next(one["value"] for one in found if one["name"] == "TaskDuration"))
 
 
-def test_two_thousand_games_scroll(browser: Browser, page: Page) -> None:
+def test_two_thousand_games_scroll(page: Page) -> None:
     with open_stage(many_games(2000), some_peers()) as stage:
         page.goto(stage.url)
         expect(page.locator("#count-all")).to_have_text("2,000")
-        session = page.context.new_cdp_session(page)
-        session.send("Performance.enable", {"timeDomain": "threadTicks"})
-        before = thread_s(session)
-        frames = [page.evaluate(FRAMES)]
-        assert (thread_s(session) - before) * 1000 / 180 <= THREAD_MS
-        while frames[-1] > FRAME_MS and len(frames) < 4:
-            frames.append(page.evaluate(FRAMES))
-        # Where other programs have the processor, a page with nothing on it has no such frames
-        # either, and these tell nothing.
-        assert min(frames) <= FRAME_MS or of_an_empty_page(browser) > FRAME_MS, frames
+        work = Work(page)
+        tries = []
+        for _ in range(4):
+            before = work.seconds()
+            frame_ms = page.evaluate(FRAMES)
+            clock, thread = (b - a for a, b in zip(before, work.seconds(), strict=True))
+            assert thread * 1000 / 180 <= THREAD_MS
+            # Others had the processor for a fifth of the time: such frames are not the page's.
+            tries.append((frame_ms, clock > 1.25 * thread))
+            if frame_ms <= FRAME_MS:
+                break
+        assert any(frame_ms <= FRAME_MS or busy for frame_ms, busy in tries), tries
         # From one end to the other, and only what is to be seen exists.
         page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
         expect(page.locator(".card:visible").last).to_contain_text("Zero Hour Hockey 1979")
@@ -96,14 +110,6 @@ def test_two_thousand_games_scroll(browser: Browser, page: Page) -> None:
         page.keyboard.press("/")
         page.keyboard.type("hockey 1979")
         expect(page.locator(".card:visible")).to_have_count(1)
-
-
-def of_an_empty_page(browser: Browser) -> float:
-    page = browser.new_page()
-    page.evaluate("document.body.style.height = '30000px'")
-    frames: float = page.evaluate(FRAMES)
-    page.close()
-    return frames
 
 
 def test_arrow_keys_go_through_games_that_are_not_on_the_screen(page: Page) -> None:
@@ -146,7 +152,7 @@ def test_what_peers_say_is_text(page: Page) -> None:
         expect(toast(page, "Warning")).to_contain_text(MARKUP)
         assert page.get_by_text("bold", exact=True).count() == 0
         assert page.locator("img[src=x]").count() == 0
-        assert "owned" not in page.title()
+        assert page.title() != "owned"
 
 
 def test_pictures_are_shown_and_what_is_none_is_drawn(
