@@ -16,13 +16,17 @@ import trio
 from lanspread.api import open_api
 from lanspread.commands import (
     CancelGame,
+    Done,
     DownloadGame,
     GetGame,
+    GetSettings,
     GetStatus,
     ListGames,
     ListPeers,
     PeerCommand,
     RemoveGame,
+    SetGamesDir,
+    SetSettings,
     UninstallGame,
 )
 from lanspread.errors import Code, LanspreadError
@@ -39,6 +43,7 @@ from lanspread.views import (
     PeerState,
     PeerView,
     Picture,
+    SettingsView,
     StatusView,
     VariantView,
 )
@@ -179,6 +184,18 @@ class StageRuntime:
                 return self.peers()
             case GetGame():
                 return self._detail(command.id)
+            case GetSettings():
+                return SettingsView(
+                    name=self.name,
+                    games_dir="/home/eva/games",
+                    max_up=40.0,
+                    max_down=None,
+                    auto_install=False,
+                )
+            case SetSettings():
+                return Done()
+            case SetGamesDir():
+                raise LanspreadError(Code.NOT_FOUND, "there is no such folder", "make it first")
             case DownloadGame() | UninstallGame() | RemoveGame() | CancelGame():
                 raise LanspreadError(
                     Code.BUSY, "another operation is active", "wait until it is done"

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from playwright.sync_api import Browser, CDPSession, Page, expect
 
-from lanspread.commands import CancelGame, DownloadGame, RemoveGame
+from lanspread.commands import CancelGame, DownloadGame, RemoveGame, SetSettings
 from lanspread.events import (
     DownloadPaused,
     RecoveryBlocked,
@@ -260,6 +260,27 @@ def test_a_wrong_token_and_none(stage: Stage, page: Page, complaints: Complaints
     expect(page.locator("#banner")).to_contain_text("lanspread status")
     page.goto(stage.url.partition("#")[0])
     expect(page.locator("#banner")).to_contain_text("lacks its token")
+
+
+def test_settings(stage: Stage, page: Page) -> None:
+    page.goto(stage.url)
+    expect(page.locator("#connection")).to_have_text("Connected to living room")
+    page.get_by_role("button", name="Settings").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("192.168.1.17:7373")
+    expect(dialog.get_by_label("Upload at most")).to_have_value("40")
+    dialog.get_by_label("Upload at most").fill("")
+    dialog.get_by_label("Download at most").fill("12.5")
+    dialog.get_by_label("Install games as soon").check()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.locator("#settings-note")).to_have_text("Saved.")
+    assert SetSettings(max_up=0.0, max_down=12.5, auto_install=True) in stage.runtime.commands
+    dialog.get_by_label("Games folder").fill("/nowhere")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.locator("#settings-note")).to_have_text("there is no such folder: make it first")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("button", name="Settings")).to_be_focused()
 
 
 def test_connecting_by_address_says_why_it_failed(page: Page) -> None:
