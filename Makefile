@@ -6,6 +6,7 @@
 #   make soak    the same tests in their long versions
 #   make bench   the benchmark, beside bare aioquic
 #   make check   formatting, lints, types
+#   make screenshots   the pictures of the page in docs/screenshots
 #   make clean   remove what the others made
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Standard places that only root has in its PATH; `ip` lives there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: setup demo test soak bench check clean
+.PHONY: setup demo test soak bench check screenshots clean
 
 setup: $(READY)
 
@@ -39,6 +40,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+screenshots: $(READY)
+	@scripts/system-packages
+	@$(BIN)/python -m tests.browser.screenshots
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -104,6 +104,8 @@ class DownloadBegin(OperationEvent):
 
 @attrs.frozen(kw_only=True)
 class DownloadProgress(OperationEvent):
+    """`source_rates`: bytes a second by peer_id, of the sources that sent something lately."""
+
     event_type: ClassVar[str] = "download.progress"
     is_progress: ClassVar[bool] = True
     done_bytes: int
@@ -111,6 +113,7 @@ class DownloadProgress(OperationEvent):
     rate: float
     eta_s: float | None
     sources: tuple[str, ...]
+    source_rates: Mapping[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

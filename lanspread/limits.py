@@ -227,3 +227,5 @@ MAX_IDS_PER_EVENT: Final = 1_000
 CLIENT_QUEUE: Final = 1_024
 MAX_CLIENTS: Final = 256
 MAX_HTTP_HEAD_BYTES: Final = 16 * KIB
+# A larger picture of a game is not shown.
+MAX_COVER_BYTES: Final = 4 * MIB

@@ -36,13 +36,9 @@ from lanspread.commands import (
 from lanspread.config import Config, Trust
 from lanspread.errors import Code, LanspreadError, StartError
 from lanspread.eventhub import EventHub
-from lanspread.events import (
-    GameFiles,
-    RecoveryBlocked,
-    RecoveryRepaired,
-    Warning_,
-)
+from lanspread.events import RecoveryBlocked, RecoveryRepaired, Warning_
 from lanspread.fs.catalog import Catalog, load_catalog
+from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
 from lanspread.model import FileEntry, GameSummary, fold_id
@@ -65,7 +61,7 @@ from lanspread.sync.presence import Presence
 from lanspread.sync.publisher import Publisher
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
-from lanspread.transfer.detail import left_out, remote_files, variant_view
+from lanspread.transfer.detail import described, remote_files
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.operation import Operation
 from lanspread.transfer.ratelimit import RateLimit
@@ -79,6 +75,7 @@ from lanspread.views import (
     GameView,
     OperationView,
     PeerView,
+    Picture,
     StatusView,
 )
 
@@ -89,6 +86,7 @@ class Peer:
     """A running peer. Made by `open_peer`; everything but `execute` returns at once."""
 
     library: Library
+    covers: Covers
     sessions: Sessions
     game_operations: GameOperations
     dialer: Dialer
@@ -143,6 +141,7 @@ class Peer:
                 self._catalog,
                 self._operation_of,
                 self._fetched(),
+                self.covers.url,
             )
         )
 
@@ -218,6 +217,10 @@ class Peer:
             case _:
                 raise LanspreadError(Code.INTERNAL, f"{command.method} is not built", "")
 
+    async def cover(self, game_id: str, key: str) -> Picture | None:
+        """The picture that a Game's `cover_url` is about; None if it is not there any more."""
+        return await self._seams.threads.run(self.covers.read, game_id, key)
+
     async def publish_api(self, url: str) -> None:
         """Say in the state folder where the local API listens; taken back when the peer ends.
 
@@ -250,14 +253,9 @@ class Peer:
             files = await remote_files(
                 view.id, chosen, self.sessions.get, self._seams.threads, self._manifests
             )
-        self.events.publish(
-            GameFiles(
-                id=view.id,
-                files=tuple({"path": entry.path, "size": entry.size} for entry in files),
-                left_out=left_out(variants, chosen),
-            )
-        )
-        return GameDetail(game=view, files=files, variants=tuple(map(variant_view, variants)))
+        detail, told = described(view, files, variants, chosen)
+        self.events.publish(told)
+        return detail
 
     # -- wiring: what the parts ask of one another ------------------------------------------------
 
@@ -402,6 +400,7 @@ class Peer:
                 busy=lambda: self._up.measured() > 0 or self._down.measured() > 0,
             )
         )
+        self.covers = Covers(self.library, self._catalog, seams.files, self.token)
 
     def _on_library_change(self, ids: frozenset[str]) -> None:
         self._publisher.touch()

@@ -69,6 +69,14 @@ class GameView:
     cover_url: str | None
 
 
+@attrs.frozen
+class Picture:
+    """A picture that may be shown; `media_type` is what its bytes say."""
+
+    media_type: str
+    data: bytes = attrs.field(repr=False)
+
+
 @attrs.frozen(kw_only=True)
 class VariantView:
     """Offers of one game with the same version and the same content."""

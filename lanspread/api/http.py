@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 import h11
@@ -19,11 +19,19 @@ import h11
 from lanspread import limits
 
 HEALTH, SCHEMA, METRICS, SOCKET = "/healthz", "/schema", "/metrics", "/ws"
+COVER_PREFIX = "/cover/"
+_SCRIPTS = (
+    "actions", "app", "ask", "connection", "covers", "dom", "format", "game", "graph", "icons",
+    "notices", "operations", "peers", "routes", "search", "settings", "shelf", "store", "toasts",
+    "welcome",
+)  # fmt: skip
+_STYLES = ("base", "game", "panels", "shelf")
 # Paths of the page; none of them says anything about this peer.
 PAGE: Mapping[str, tuple[str, str]] = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
+    **{f"/{name}.css": (f"{name}.css", "text/css; charset=utf-8") for name in _STYLES},
 }
 _WITH_TOKEN = frozenset({SCHEMA, METRICS, SOCKET})
 _PATHS = frozenset({HEALTH, *PAGE}) | _WITH_TOKEN
@@ -87,7 +95,7 @@ def check(head: Head, token: str, hosts: Collection[str]) -> None:
     host = head.headers.get("host", "")
     if not host_allowed(host, hosts):
         raise Refused(HTTPStatus.MISDIRECTED_REQUEST, "this Host is not served here")
-    if head.path not in _PATHS:
+    if head.path not in _PATHS and not head.path.startswith(COVER_PREFIX):
         raise Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
     if head.method != "GET":
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is supported here", Allow="GET")
@@ -160,6 +168,17 @@ def token_matches(head: Head, token: str) -> bool:
         hmac.compare_digest(candidate.encode("utf-8", "replace"), token.encode())
         for candidate in candidates
     )
+
+
+def cover_asked(head: Head) -> tuple[str, str] | None:
+    """The game and the key of a request for a picture, None if it is for something else.
+
+    No token: the key is good for this one picture and can only come from who had the token.
+    """
+    if not head.path.startswith(COVER_PREFIX):
+        return None
+    key = parse_qs(head.query).get("key", [""])[0]
+    return unquote(head.path.removeprefix(COVER_PREFIX)), key
 
 
 def page_policy(host: str) -> str:

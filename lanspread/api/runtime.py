@@ -8,7 +8,7 @@ import trio
 
 from lanspread.commands import PeerCommand
 from lanspread.eventhub import EventHub
-from lanspread.views import GameView, PeerView, StatusView
+from lanspread.views import GameView, PeerView, Picture, StatusView
 
 
 class Runtime(Protocol):
@@ -16,6 +16,7 @@ class Runtime(Protocol):
 
     `games`, `peers` and `status` never wait: taken without an await in between, they are one
     snapshot, and it belongs to `events.seq`. `execute` raises `LanspreadError`.
+    `cover` is None unless `key` is the one of the game's `cover_url`.
     """
 
     @property
@@ -41,5 +42,7 @@ class Runtime(Protocol):
     def peers(self) -> tuple[PeerView, ...]: ...
 
     def status(self) -> StatusView: ...
+
+    async def cover(self, game_id: str, key: str) -> Picture | None: ...
 
     async def execute(self, command: PeerCommand) -> object: ...

@@ -96,11 +96,22 @@ class ApiServer:
             if head.path == http.SOCKET:
                 await self._websocket(stream, received)
             else:
-                await self._answer(stream, self._page(head))
+                await self._answer(stream, await self._document(head))
 
     async def _answer(self, stream: trio.abc.HalfCloseableStream, answer: bytes) -> None:
         await ClientStream(stream, b"").send_all(answer)
         await linger(stream)
+
+    async def _document(self, head: http.Head) -> bytes:
+        asked = http.cover_asked(head)
+        if asked is None:
+            return self._page(head)
+        picture = await self._runtime.cover(*asked)
+        if picture is None:
+            return http.refusal(http.Refused(HTTPStatus.NOT_FOUND, "there is no such picture"))
+        # Another picture has another key, so this one may be kept.
+        headers = {"Cache-Control": "private, max-age=86400"}
+        return http.response(HTTPStatus.OK, picture.data, picture.media_type, headers)
 
     def _page(self, head: http.Head) -> bytes:
         if head.path == http.HEALTH:

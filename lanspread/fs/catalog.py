@@ -6,6 +6,7 @@ Reading the file blocks; `Catalog` itself is pure. The format is docs/operators.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import urllib.request
 from collections.abc import Iterable, Mapping
@@ -26,7 +27,11 @@ _TEXTS: Final = ("description", "genre", "players", "publisher", "version", "cov
 class Catalog:
     """What a catalog says; without one, every game is allowed and nothing is said of it."""
 
-    def __init__(self, entries: Iterable[CatalogEntry] | None = None) -> None:
+    def __init__(
+        self, entries: Iterable[CatalogEntry] | None = None, *, folder: str | None = None
+    ) -> None:
+        # Where the paths of its pictures start.
+        self.folder = folder
         self._entries: Mapping[str, CatalogEntry] | None = (
             None if entries is None else {fold_id(entry.id): entry for entry in entries}
         )
@@ -90,7 +95,7 @@ def load_catalog(path: str | None) -> Catalog:
             raise _bad(path, f"entry {number}: {error}") from error
         if entries.setdefault(fold_id(entry.id), entry) is not entry:
             raise _bad(path, f"entry {number}: {shown(entry.id)!r} is there twice")
-    return Catalog(entries.values())
+    return Catalog(entries.values(), folder=os.path.dirname(path) or ".")
 
 
 def _json_rows(path: str, data: bytes) -> list[object]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final, Literal
 
 import attrs
 import msgspec
 
+from lanspread import limits
 from lanspread.fs.manifest import DIGEST_BYTES, content_hash, manifest_hash
 from lanspread.fs.scan import ScannedGame
 from lanspread.model import FileEntry, Manifest, block_count
@@ -19,13 +21,17 @@ _Row = tuple[str, int, int, int, bytes]
 _rows = msgspec.msgpack.Decoder(tuple[_Row, ...])
 
 
+# Names of a game's own picture; the first that is there is shown.
+COVERS: Final = ("cover.png", "cover.jpg", "cover.jpeg", "cover.webp")
+
+
 class GameFiles:
     """The files of a game. What the index remembers of them is decoded when first asked for.
 
     Equal if the files are: what is known of their bytes is `content_hash`'s to tell.
     """
 
-    __slots__ = ("_digests", "_manifest", "_packed", "_stamps")
+    __slots__ = ("_cover", "_digests", "_manifest", "_packed", "_stamps")
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class GameFiles:
         self._stamps = stamps
         self._digests = digests
         self._packed: bytes | None = None
+        self._cover: FileStamp | Literal[False] | None = False
 
     @classmethod
     def packed(cls, data: bytes) -> GameFiles:
@@ -62,6 +69,15 @@ class GameFiles:
         return self._digests
 
     @property
+    def cover(self) -> FileStamp | None:
+        """The game's own picture, by its name. Asking every game costs little, and is kept."""
+        if self._cover is False:
+            # A list of games asks all of them: those that cannot have one stay packed.
+            might = self._packed is None or b"cover." in self._packed
+            self._cover = _cover(self.stamps) if might else None
+        return self._cover
+
+    @property
     def known(self) -> Digests:
         """The digests of each file; of packed ones only, and perhaps not all."""
         if self._packed is None:
@@ -84,6 +100,12 @@ class GameFiles:
         self._stamps = tuple(FileStamp(*row[:4]) for row in rows)
         self._manifest = Manifest(tuple(FileEntry(row[0], row[1]) for row in rows))
         self._digests = _split(b"".join(row[4] for row in rows))
+
+
+def _cover(stamps: tuple[FileStamp, ...]) -> FileStamp | None:
+    found = {stamp.path: stamp for stamp in stamps if stamp.path in COVERS}
+    fitting = (found[name] for name in COVERS if name in found)
+    return next((one for one in fitting if 0 < one.size <= limits.MAX_COVER_BYTES), None)
 
 
 def pack_files(

@@ -14,6 +14,11 @@ from lanspread.sync.directory import PeerRecord
 from lanspread.views import GameView, OperationView
 
 OperationOf = Callable[[str], OperationView | None]
+CoverOf = Callable[[str], str | None]
+
+
+def _no_cover(game_id: str) -> str | None:
+    return None
 
 
 def local_availability(game: LocalGame, catalog: Catalog, *, busy: bool) -> Availability:
@@ -46,6 +51,7 @@ def merge_games(
     catalog: Catalog,
     operation_of: OperationOf,
     being_fetched: Iterable[GameSummary] = (),
+    cover_of: CoverOf = _no_cover,
 ) -> list[GameView]:
     """Every game that is here or at a connected peer, by id; keys of `local` are folded ids.
 
@@ -60,7 +66,9 @@ def merge_games(
                 offers.setdefault(key, []).append((peer.peer_id, summary))
     fetched = {fold_id(summary.id): summary for summary in being_fetched}
     views = [
-        _view(local.get(key), offers.get(key, []), fetched.get(key), catalog, operation_of)
+        _view(
+            local.get(key), offers.get(key, []), fetched.get(key), catalog, operation_of, cover_of
+        )
         for key in local.keys() | offers.keys() | fetched.keys()
     ]
     return sorted(views, key=lambda view: (fold_id(view.name), view.id))
@@ -98,6 +106,7 @@ def _view(
     fetched: GameSummary | None,
     catalog: Catalog,
     operation_of: OperationOf,
+    cover_of: CoverOf,
 ) -> GameView:
     known = local or fetched or min(offers, key=lambda offer: offer[0])[1]
     entry = catalog.entry(known.id)
@@ -133,7 +142,7 @@ def _view(
         content_hash=shown.content_hash.hex() if shown.content_hash is not None else None,
         peers=tuple(sorted(peer_id for peer_id, _ in newest)),
         operation=operation,
-        cover_url=None,
+        cover_url=cover_of(known.id),
     )
 
 

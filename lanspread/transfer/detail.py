@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from lanspread.errors import LanspreadError
+from lanspread.events import GameFiles
 from lanspread.model import FileEntry
 from lanspread.seams import Threads
 from lanspread.sync.session import Session
@@ -18,7 +19,7 @@ from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.reference import fetch_manifest
 from lanspread.transfer.source import SourceError
 from lanspread.transfer.variants import Variant
-from lanspread.views import VariantView
+from lanspread.views import GameDetail, GameView, VariantView
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +60,21 @@ def left_out(variants: Sequence[Variant], chosen: Variant | None) -> tuple[str, 
     """The peers that offer only other variants than the chosen one."""
     others = {peer for variant in variants if variant is not chosen for peer in variant.peers}
     return tuple(sorted(others - set(chosen.peers if chosen is not None else ())))
+
+
+def described(
+    game: GameView,
+    files: tuple[FileEntry, ...],
+    variants: Sequence[Variant],
+    chosen: Variant | None,
+) -> tuple[GameDetail, GameFiles]:
+    """The answer of `game.get`, and the event that tells everybody of it."""
+    told = GameFiles(
+        id=game.id,
+        files=tuple({"path": entry.path, "size": entry.size} for entry in files),
+        left_out=left_out(variants, chosen),
+    )
+    return GameDetail(game=game, files=files, variants=tuple(map(variant_view, variants))), told
 
 
 def variant_view(variant: Variant) -> VariantView:

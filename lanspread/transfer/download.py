@@ -21,7 +21,7 @@ from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.manifest import block_digest
 from lanspread.sync.bell import Bell, wait_any
-from lanspread.transfer.operation import Operation, RateMeter
+from lanspread.transfer.operation import Operation, RateMeter, SourceRates
 from lanspread.transfer.plan import (
     Assignment,
     Chunk,
@@ -71,6 +71,7 @@ class Download:
         self._written = Bell()
         self._finished = trio.Event()
         self.bytes_fetched = 0
+        self._source_rates = SourceRates(trio.current_time())
 
     async def fetch(
         self,
@@ -222,6 +223,7 @@ class Download:
             try:
                 await source.fetch(request, buffer.extend)
                 self.bytes_fetched += len(buffer)
+                self._source_rates.add(source.peer_id, len(buffer))
                 await self._context.threads.run(_verify_and_write, work.transaction, chunk, buffer)
                 for useless in work.plan.done(assignment):
                     if useless in self._scopes:
@@ -254,6 +256,7 @@ class Download:
                     rate=rate,
                     eta_s=left / rate if rate > 0 else None,
                     sources=tuple(sorted(self._in_use)),
+                    source_rates=self._source_rates.measure(trio.current_time()),
                 )
             )
 

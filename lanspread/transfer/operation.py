@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 import attrs
 import trio
@@ -59,3 +60,30 @@ class RateMeter:
             self._samples.popleft()
         (first_at, first), (last_at, last) = self._samples[0], self._samples[-1]
         return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+
+
+class SourceRates:
+    """Bytes a second of each source over the last few seconds. Pure: times come in."""
+
+    def __init__(self, now: float) -> None:
+        self._last = now
+        self._meters: dict[str, RateMeter] = {}
+        self._totals: dict[str, int] = {}
+
+    def add(self, peer_id: str, count: int) -> None:
+        """Take note that a source delivered `count` bytes."""
+        self._totals[peer_id] = self._totals.get(peer_id, 0) + count
+
+    def measure(self, now: float) -> Mapping[str, float]:
+        """The rates by peer_id, of those that delivered something lately; asked regularly."""
+        rates = {}
+        for peer_id, total in self._totals.items():
+            if peer_id not in self._meters:
+                # It had nothing when it was last looked at.
+                self._meters[peer_id] = RateMeter()
+                self._meters[peer_id].add(self._last, 0)
+            rate = self._meters[peer_id].add(now, total)
+            if rate > 0:
+                rates[peer_id] = rate
+        self._last = now
+        return rates

@@ -44,6 +44,7 @@ from lanspread.views import (
     OperationView,
     PeerState,
     PeerView,
+    Picture,
     StatusView,
     VariantView,
 )
@@ -180,6 +181,10 @@ class FakeRuntime:
             down_rate=0.0,
             uptime_s=3.0,
         )
+
+    async def cover(self, game_id: str, key: str) -> Picture | None:
+        await trio.lowlevel.checkpoint()
+        return Picture("image/png", game_id.encode()) if key == "good" else None
 
     async def execute(self, command: PeerCommand) -> object:
         self.executed.append(command)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from importlib import resources
 
 import pytest
 import trio
@@ -162,7 +164,7 @@ async def test_websocket_path_without_an_upgrade() -> None:
 
 async def test_the_page_is_strict_and_holds_no_token() -> None:
     async with running() as (_, server):
-        for path, kind in (("/", "html"), ("/app.js", "javascript"), ("/style.css", "css")):
+        for path, kind in (("/", "html"), ("/app.js", "javascript"), ("/base.css", "css")):
             status, headers, body = await http(server, request(path, "localhost:9"))
             assert status == 200
             assert kind in headers["content-type"]
@@ -250,3 +252,30 @@ def test_only_loopback_is_allowed_without_configuration(header: str) -> None:
         name = http_module.host_name(header)
         assert name is not None
         assert name == "localhost" or name == "::1" or name.startswith("127.") or ":" in name
+
+
+async def test_a_picture_needs_its_key_and_nothing_else() -> None:
+    async with running() as (_, server):
+        status, headers, body = await http(server, request("/cover/a%2Fb%20c?key=good"))
+        assert (status, body) == (200, b"a/b c")
+        assert headers["content-type"] == "image/png"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        for path in ("/cover/quake", "/cover/quake?key=", f"/cover/quake?token={TOKEN}", "/cover/"):
+            status, headers, _ = await http(server, request(path))
+            assert status == 404
+            assert headers["cache-control"] == "no-store"
+        status, _, _ = await http(server, request("/cover/quake?key=good", host="evil.example"))
+        assert status == 421
+
+
+async def test_the_page_is_every_file_of_its_folder_and_none_from_elsewhere() -> None:
+    folder = resources.files("lanspread.api").joinpath("static")
+    there = {entry.name for entry in folder.iterdir()}
+    assert there == {name for name, _ in http_module.PAGE.values()}
+    for entry in folder.iterdir():
+        text = entry.read_text("utf-8")
+        assert "innerHTML" not in text
+        assert "insertAdjacentHTML" not in text
+        for address in re.findall(r"https?://[^\s\"'`]+", text):
+            assert address == "http://www.w3.org/2000/svg", (entry.name, address)

@@ -1,0 +1,119 @@
+// Who is there: state, address, what they have, how fast they were.
+
+import { byId, fill, h, mark, say } from "./dom.js";
+import { ago, plural, rate } from "./format.js";
+
+const STATES = {
+  connected: "Connected",
+  connecting: "Connecting",
+  discovered: "Found, not connected yet",
+  incompatible: "Speaks another version of the protocol",
+  refused: "Did not take the connection",
+  lost: "Gone",
+};
+const ORDER = Object.keys(STATES);
+
+export class PeerList {
+  #items = new Map();
+
+  constructor(store, { onShow }) {
+    this.store = store;
+    this.onShow = onShow;
+  }
+
+  render() {
+    const peers = [...this.store.peers.values()].filter((peer) => peer.peer_id !== this.store.self.peer_id);
+    peers.sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || a.name.localeCompare(b.name));
+    const known = new Set(peers.map((peer) => peer.peer_id));
+    for (const key of this.#items.keys()) if (!known.has(key)) this.#items.delete(key);
+    fill(byId("peers"), peers.map((peer) => this.#item(peer)));
+    const connected = peers.filter((peer) => peer.state === "connected").length;
+    say(byId("peers-count"), String(connected));
+    byId("no-peers").hidden = peers.length > 0;
+  }
+
+  #item(peer) {
+    let item = this.#items.get(peer.peer_id);
+    if (!item) {
+      item = this.#make(peer.peer_id);
+      this.#items.set(peer.peer_id, item);
+    }
+    item.show(peer);
+    return item.element;
+  }
+
+  #make(peerId) {
+    const name = h("span", { class: "peer-name" });
+    const state = h("span", { class: "peer-state" });
+    const detail = h("span", { class: "peer-detail" });
+    const speed = h("span", { class: "peer-speed" });
+    const games = h("button", { type: "button", class: "button small", onclick: () => this.onShow(peerId) });
+    const dot = h("span", { class: "dot", "aria-hidden": "true" });
+    const element = h("li", { class: "peer" }, dot, h("div", { class: "peer-text" }, h("div", { class: "peer-title" }, name, state), detail, speed), games);
+    const show = (peer) => {
+      const title = peer.name || peerId.slice(0, 8);
+      say(name, title);
+      mark(element, "data-state", peer.state);
+      say(state, stateText(peer));
+      say(detail, peer.addresses[0] ?? "");
+      mark(detail, "title", peer.addresses.join(", "));
+      say(speed, speedText(this.store.speeds.get(peerId)));
+      games.hidden = peer.state !== "connected" || !peer.game_count;
+      say(games, plural(peer.game_count, "game"));
+      mark(games, "aria-label", `Show the ${plural(peer.game_count, "game")} of ${title}`);
+    };
+    return { element, show };
+  }
+
+}
+
+function stateText(peer) {
+  if (peer.state === "lost" && peer.last_seen) {
+    return `Gone, seen ${ago(Date.parse(peer.last_seen), Date.now())}`;
+  }
+  return STATES[peer.state] ?? peer.state;
+}
+
+function speedText(speed) {
+  if (!speed || !speed.best) return "";
+  return speed.now > 0 ? `${rate(speed.now)} now, ${rate(speed.best)} at best` : `${rate(speed.best)} at best`;
+}
+
+/** A field for an address, and a button: used in the list of peers and where nobody is found. */
+export function makeConnectForm(id, connect) {
+  const field = h("input", {
+    id, type: "text", class: "field", placeholder: "192.168.1.20:7373", autocomplete: "off", spellcheck: "false",
+    autocapitalize: "off", inputmode: "url",
+  });
+  const button = h("button", { type: "submit", class: "button" }, "Connect");
+  const note = h("p", { class: "form-note", role: "status" });
+  const form = h("form", { class: "connect" },
+    h("label", { for: id }, "Address of another lanspread"),
+    h("div", { class: "connect-row" }, field, button), note);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const address = withPort(field.value.trim());
+    if (!address) return;
+    mark(form, "data-tone", null);
+    button.disabled = true;
+    say(note, `Connecting to ${address} …`);
+    try {
+      await connect(address);
+      field.value = "";
+      say(note, `Connected to ${address}.`);
+    } catch (error) {
+      mark(form, "data-tone", "bad");
+      say(note, [error.message, error.remedy].filter(Boolean).join(": "));
+    } finally {
+      button.disabled = false;
+    }
+  });
+  return form;
+}
+
+/** "10.0.0.2" -> "10.0.0.2:7373"; what has a port, or is an IPv6 address, is left as it is. */
+function withPort(text) {
+  if (!text || text.includes("]:") || /^[^:]+:\d+$/.test(text)) return text;
+  if (text.startsWith("[") && text.endsWith("]")) return `${text}:7373`;
+  return text.includes(":") ? (text.includes("[") ? text : `[${text}]:7373`) : `${text}:7373`;
+}

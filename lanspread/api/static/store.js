@@ -1,0 +1,125 @@
+// What is known: games, peers, operations, this peer. Changed by the snapshot and by events only.
+//
+// It tells "change" when something is to be painted anew, "stale" when the list of games should be
+// asked for again, and "notice" for what a person should hear of.
+
+const MAX_SAMPLES = 120;
+const MAX_ENDED = 500;
+
+export class Store extends EventTarget {
+  games = new Map();
+  peers = new Map();
+  operations = new Map();
+  speeds = new Map(); // peer_id -> {now, best}, bytes a second
+  status = null;
+  self = { peer_id: "", name: "", instance: "", capabilities: [] };
+  since = null;
+  #ended = new Set();
+
+  fill({ instance, seq, snapshot }) {
+    this.since = { instance, seq };
+    this.operations.clear();
+    this.#ended.clear();
+    this.peers = new Map(snapshot.peers.map((peer) => [peer.peer_id, peer]));
+    this.status = snapshot.status;
+    this.setGames(snapshot.games);
+  }
+
+  setGames(list) {
+    this.games = new Map(list.map((game) => [game.id, game]));
+    for (const { id, operation } of list) {
+      // The list may be older than an event that ended the operation.
+      if (operation && !this.#ended.has(operation.operation_id)) this.#merge(id, operation);
+    }
+    this.#changed();
+  }
+
+  setStatus(status) {
+    this.status = status;
+    this.#changed();
+  }
+
+  can(method) {
+    return this.self.capabilities.includes(method);
+  }
+
+  operationOf(gameId) {
+    for (const operation of this.operations.values()) if (operation.id === gameId) return operation;
+    return null;
+  }
+
+  nameOf(gameId) {
+    return this.games.get(gameId)?.name ?? gameId;
+  }
+
+  peerName(peerId) {
+    return this.peers.get(peerId)?.name || peerId.slice(0, 8);
+  }
+
+  apply({ seq, type, data }) {
+    if (seq !== null && this.since) this.since.seq = seq;
+    const [area, what] = type.split(".");
+    if (area === "peer") {
+      this.#peer(what, data);
+    } else if (area === "library") {
+      this.#tell("stale");
+    } else if (data.operation_id && area !== "source") {
+      this.#operation(area, what, data);
+    } else if (area === "recovery" || type === "warning") {
+      this.#tell("notice", { kind: type, id: data.id, data });
+    }
+    this.#changed();
+  }
+
+  #peer(what, data) {
+    const { reason, ...peer } = data;
+    if (what === "lost" && String(reason).startsWith("forgotten")) this.peers.delete(peer.peer_id);
+    else this.peers.set(peer.peer_id, { ...peer, reason });
+    // What a peer offers comes and goes with it.
+    if (what === "connected" || what === "lost") this.#tell("stale");
+  }
+
+  #operation(kind, what, data) {
+    const { operation_id: key, id } = data;
+    if (what === "finished" || what === "failed" || what === "cancelled") {
+      this.#ended.add(key);
+      if (this.#ended.size > MAX_ENDED) this.#ended.delete(this.#ended.values().next().value);
+      this.operations.delete(key);
+      for (const speed of this.speeds.values()) speed.now = 0;
+      this.#tell("notice", { kind: `operation.${what}`, operation: kind, id, data });
+      this.#tell("stale");
+      return;
+    }
+    const state = what === "paused" ? (data.reason === "user" ? "paused" : "waiting") : "running";
+    const operation = this.#merge(id, { ...data, kind, state, reason: data.reason ?? null });
+    if (what === "progress") this.#sample(operation, data);
+    else operation.rate = 0;
+    if (what === "begin") this.#tell("stale");
+  }
+
+  #merge(id, changes) {
+    const key = changes.operation_id;
+    const known = this.operations.get(key)
+      ?? { done_bytes: 0, total_bytes: 0, rate: 0, eta_s: null, sources: [], samples: [], reason: null };
+    const operation = { ...known, ...changes, id };
+    this.operations.set(key, operation);
+    return operation;
+  }
+
+  #sample(operation, data) {
+    operation.samples.push(data.rate);
+    if (operation.samples.length > MAX_SAMPLES) operation.samples.shift();
+    for (const [peerId, now] of Object.entries(data.source_rates ?? {})) {
+      const best = Math.max(now, this.speeds.get(peerId)?.best ?? 0);
+      this.speeds.set(peerId, { now, best });
+    }
+  }
+
+  #changed() {
+    this.#tell("change");
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,207 @@
+"""Real peers in processes of their own, and a person at the page of one of them."""
+
+from __future__ import annotations
+
+import io
+import signal
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.support import Complaints, action, card, check_accessible, toast
+from tests.cli.processes import Peer
+
+# Slow enough that a person sees the bar move.
+SLOW = ("--max-up", "8")
+GAMES = {"quake": 18_000_000, "tetris": 60_000_000, "worms": 1_000_000, "doom": 1_000_000}
+
+
+def put_game(games: Path, game_id: str, version: str, size: int) -> None:
+    """A game that can be installed. Its version comes last, as lanspread itself does it."""
+    folder = games / game_id
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("play.txt", f"{game_id} {version}")
+        writer.writestr("data.bin", bytes([len(version)]) * size)
+    (folder / f"{game_id}.eti").write_bytes(archive.getvalue())
+    (folder / "version.ini").write_text(version)
+
+
+class Pair:
+    """Ours, whose page is open, and another peer that has games."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.other = Peer(folder / "other", "--name", "other", *SLOW)
+        self.other_ready = self.other.ready()
+        self.ours = self._start_ours()
+        self.ready = self.ours.ready()
+
+    def _start_ours(self, *options: str) -> Peer:
+        address = self.other_ready["listen"][0]
+        return Peer(self.folder / "ours", "--name", "ours", "--peer", address, *options)
+
+    @property
+    def url(self) -> str:
+        return f"{self.ready['api_url']}/#token={self.ready['token']}"
+
+    def start_ours_again(self) -> None:
+        """After it ended: at the same address, with the same state."""
+        api = self.ready["api_url"].removeprefix("http://")
+        self.ours = self._start_ours("--api", api)
+        self.ready = self.ours.ready()
+
+    def end(self) -> None:
+        self.ours.kill()
+        self.other.kill()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("pair")
+    for game, size in GAMES.items():
+        put_game(folder / "other" / "games", game, "1.0", size)
+    pair = Pair(folder)
+    try:
+        yield pair
+    finally:
+        pair.end()
+
+
+def bar_of(page: Page) -> float:
+    value: float = page.locator("#game-meter progress").evaluate("bar => bar.value")
+    return value
+
+
+def test_from_the_link_to_an_installed_game_and_back(pair: Pair, page: Page) -> None:
+    page.goto(pair.url)
+    expect(page.locator("#connection")).to_have_text("Connected to ours")
+    expect(page.locator(".peer").filter(has_text="other")).to_contain_text("Connected")
+    card(page, "quake").click()
+    expect(page.get_by_role("heading", name="quake")).to_be_focused()
+    expect(page.locator(".who")).to_contain_text("other")
+
+    action(page, "Download").click()
+    page.wait_for_function(
+        """() => {
+          const bar = document.querySelector("#game-meter progress");
+          if (bar) (window.seen ??= new Set()).add(bar.value);
+          return [...window.seen ?? []].filter((value) => value > 0 && value < 100).length >= 2;
+        }"""
+    )
+    expect(page.locator("#game-meter")).to_contain_text("from other")
+    expect(toast(page, "quake is downloaded")).to_be_visible()
+    assert (pair.ours.games / "quake" / "version.ini").read_text() == "1.0"
+
+    action(page, "Install").click()
+    expect(toast(page, "quake is installed")).to_be_visible()
+    expect(page.locator("#game-standing")).to_have_text("Installed")
+    local = pair.ours.games / "quake" / "local"
+    expect(page.locator("#game-facts")).to_contain_text(str(local))
+    assert (local / "play.txt").read_text() == "quake 1.0"
+
+    (local / "save.dat").write_text("level 7")
+    put_game(pair.other.games, "quake", "2.0", 1_000_000)
+    expect(action(page, "Update")).to_be_visible()
+    action(page, "Update").click()
+    expect(toast(page, "quake is updated")).to_contain_text("save.dat")
+    expect(page.locator("#game-facts")).to_contain_text("2.0")
+    assert (local / "play.txt").read_text() == "quake 2.0"
+    assert (local / "save.dat").read_text() == "level 7"
+
+    action(page, "Uninstall").click()
+    asked = page.get_by_role("alertdialog")
+    expect(asked).to_contain_text("saved games")
+    page.keyboard.press("Escape")
+    expect(asked).to_have_count(0)
+    assert local.exists()
+    action(page, "Uninstall").click()
+    asked.get_by_role("button", name="Uninstall and delete saves").click()
+    expect(toast(page, "quake is uninstalled")).to_be_visible()
+    expect(page.locator("#game-standing")).to_have_text("Downloaded")
+    assert not local.exists()
+
+    action(page, "Remove").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Remove").click()
+    expect(toast(page, "The download of quake is removed")).to_be_visible()
+    expect(action(page, "Download")).to_be_visible()
+
+
+def test_with_the_keyboard_alone(pair: Pair, page: Page) -> None:
+    page.goto(pair.url)
+    expect(card(page, "worms")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("worm")
+    expect(page.locator(".card:visible")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(card(page, "worms")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="worms")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(action(page, "Download")).to_be_focused()
+    page.keyboard.press("Enter")
+    # The button is gone; its place has the focus, so nothing is pressed by mistake.
+    expect(page.get_by_role("group", name="What to do")).to_be_focused()
+    expect(action(page, "Install")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(action(page, "Install")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(page.locator("#game-standing")).to_have_text("Installed")
+    page.keyboard.press("Escape")
+    expect(card(page, "worms")).to_be_focused()
+    expect(card(page, "worms")).to_contain_text("Installed")
+
+
+def test_a_download_that_fails_says_what_to_do(pair: Pair, page: Page) -> None:
+    mine = pair.ours.games / "doom"
+    mine.mkdir()
+    (mine / "doom.eti").mkdir()
+    (mine / "doom.eti" / "diary.txt").write_text("not to be touched")
+    page.goto(f"{pair.url}&game=doom")
+    action(page, "Download").click()
+    failed = toast(page, "doom could not be downloaded")
+    expect(failed).to_be_visible()
+    expect(failed).to_have_role("alert")
+    assert len(failed.locator(".remedy").inner_text()) > 10
+    check_accessible(page)
+    failed.get_by_role("button", name="Dismiss").click()
+    expect(failed).to_have_count(0)
+    assert (mine / "doom.eti" / "diary.txt").read_text() == "not to be touched"
+
+
+def test_ours_is_restarted_while_the_page_is_open(
+    pair: Pair, page: Page, complaints: Complaints
+) -> None:
+    complaints.allowed = ("ERR_CONNECTION_REFUSED", "WebSocket connection to", "net::ERR_")
+    page.goto(pair.url)
+    expect(card(page, "tetris")).to_be_visible()
+    before = pair.ready
+    assert pair.ours.end()[0] == 0
+    expect(page.locator("#banner")).to_contain_text("Not connected")
+    pair.start_ours_again()
+    assert pair.ready["token"] == before["token"]
+    assert pair.ready["instance"] != before["instance"]
+    expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("#connection")).to_have_text("Connected to ours")
+    card(page, "tetris").click()
+    expect(page.locator(".who")).to_contain_text("other")
+
+
+# Last: the other peer does not come back.
+def test_a_peer_that_vanishes_in_the_middle(pair: Pair, page: Page) -> None:
+    page.goto(f"{pair.url}&game=tetris")
+    action(page, "Download").click()
+    expect(page.locator("#game-meter")).to_contain_text("from other")
+    pair.other.process.send_signal(signal.SIGTERM)
+    expect(page.locator("#game-meter")).to_contain_text("Waiting for a peer that has it")
+    expect(page.locator(".peer").filter(has_text="other")).to_contain_text("Gone")
+    check_accessible(page)
+    action(page, "Cancel").click()
+    expect(toast(page, "tetris: cancelled")).to_be_visible()
+    expect(page.locator("#game-meter")).to_be_hidden()
+    expect(page.locator("#game-standing")).to_have_text("Nobody here has it now")
