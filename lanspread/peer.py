@@ -41,12 +41,10 @@ from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
-from lanspread.model import FileEntry, GameSummary, fold_id
-from lanspread.operations.commands import GameOperations
-from lanspread.operations.downloads import DownloadRules, Downloads
+from lanspread.model import GameSummary, fold_id
+from lanspread.operations.commands import GameOperations, open_game_operations
+from lanspread.operations.downloads import DownloadRules
 from lanspread.operations.games_dir import GamesDir, open_games_dir
-from lanspread.operations.local import LocalOperations
-from lanspread.operations.performing import Performer
 from lanspread.operations.registry import Operations
 from lanspread.operations.settings import LiveSettings, SettingsFile
 from lanspread.seams import Seams
@@ -61,13 +59,12 @@ from lanspread.sync.presence import Presence
 from lanspread.sync.publisher import Publisher
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
-from lanspread.transfer.detail import described, remote_files
+from lanspread.transfer.detail import RemoteManifests, describe
 from lanspread.transfer.manifests import KnownManifests
-from lanspread.transfer.operation import Operation
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.sources import DownloadContext
-from lanspread.transfer.variants import Offer, choose, group
+from lanspread.transfer.variants import Offer
 from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
 from lanspread.transport.listen import bind_listeners
 from lanspread.views import (
@@ -241,19 +238,13 @@ class Peer:
             raise LanspreadError(
                 Code.NOT_FOUND, f"there is no game {game_id!r}", "see `lanspread games`"
             )
-        variants = group(self._offers(view.id))
-        chosen = choose(
-            variants, named=None, expected_version=self._catalog.expected_version(view.id)
+        detail, told = await describe(
+            view,
+            self.library.games.get(fold_id(view.id)),
+            self._offers(view.id),
+            self._catalog.expected_version(view.id),
+            RemoteManifests(self.sessions.get, self._seams.threads, self._manifests),
         )
-        local = self.library.games.get(fold_id(view.id))
-        files: tuple[FileEntry, ...] = ()
-        if local is not None and view.local_version == view.eti_version:
-            files = local.manifest.files
-        elif chosen is not None:
-            files = await remote_files(
-                view.id, chosen, self.sessions.get, self._seams.threads, self._manifests
-            )
-        detail, told = described(view, files, variants, chosen)
         self.events.publish(told)
         return detail
 
@@ -287,10 +278,6 @@ class Peer:
 
     def _is_busy(self, game_id: str) -> bool:
         return self.operations.get(game_id) is not None or self._access.is_written(game_id)
-
-    def _operation_succeeded(self, operation: Operation) -> None:
-        if self._settings.auto_install:
-            self.game_operations.local.install_downloaded(operation)
 
     async def _save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
         await self._seams.threads.run(self._state.save_revision, epoch, rev, digest)
@@ -431,25 +418,17 @@ class Peer:
         rules = DownloadRules(
             expected_version=self._catalog.expected_version, allows=self._catalog.allows
         )
-        nursery = await stack.enter_async_context(_cancelled_nursery())
-        performer = Performer(
-            operations=self.operations,
-            library=self.library,
-            publish=self.events.publish,
-            settle=self._publisher.refresh,
-            nursery=nursery,
-            succeeded=self._operation_succeeded,
-        )
-        downloads = Downloads(
-            context, performer, self.library, self._access, rules, self._library_changed
-        )
-        nursery.start_soon(downloads.run)
-        self.game_operations = GameOperations(
-            self.operations,
-            downloads,
-            LocalOperations(
-                performer, self._access, self._seams.threads, self._seams.entropy, downloads
-            ),
+        self.game_operations = await stack.enter_async_context(
+            open_game_operations(
+                self.operations,
+                context,
+                self.library,
+                self._access,
+                rules,
+                library_changed=self._library_changed,
+                settle=self._publisher.refresh,
+                auto_install=lambda: self._settings.auto_install,
+            )
         )
 
     async def _open_discovery(self, stack: AsyncExitStack) -> None:

@@ -17,9 +17,10 @@ from lanspread.fs.catalog import Catalog
 from lanspread.fs.errors import NotHere
 from lanspread.fs.games_folder import GamesFolder
 from lanspread.fs.local_game import Digests, LocalGame
+from lanspread.fs.parts import OnChange, OnWarning, Parts
 from lanspread.fs.paths import shown
 from lanspread.fs.repairs import OnRecovery
-from lanspread.fs.shelf import OnChange, OnWarning, Parts, Shelf
+from lanspread.fs.shelf import Shelf
 from lanspread.seams import FileSystem, Folder, Index, Threads, Watcher
 
 

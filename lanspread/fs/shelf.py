@@ -8,7 +8,7 @@ Source: ARCHITECTURE.md, "The local library".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from itertools import islice
 from typing import Final
@@ -18,24 +18,21 @@ import structlog
 import trio
 
 from lanspread import limits
-from lanspread.fs.catalog import Catalog
 from lanspread.fs.digesting import DigestTask
 from lanspread.fs.errors import Changed, FileChanged, FsError, NotHere
 from lanspread.fs.games_folder import GamesFolder
 from lanspread.fs.local_game import Digests, LocalGame, local_game, missing_digests, with_digests
 from lanspread.fs.lookout import Lookout
+from lanspread.fs.parts import Parts
 from lanspread.fs.paths import VERSION_INI, shown
-from lanspread.fs.repairs import OnRecovery, Repairs
+from lanspread.fs.repairs import Repairs
 from lanspread.fs.saver import Saver
 from lanspread.fs.scan import Fingerprint, Look, ScannedGame, ScanWarning
 from lanspread.fs.slots import Slot
 from lanspread.fs.stored import StoredGame, decode_game, encode_game
 from lanspread.fs.walks import Walks
 from lanspread.model import fold_id
-from lanspread.seams import FileStamp, FileSystem, Folder, Index, IndexKey, Threads, Watcher
-
-OnChange = Callable[[frozenset[str]], None]
-OnWarning = Callable[[str, str, str], None]
+from lanspread.seams import FileStamp, Folder, IndexKey
 
 # What the last second of work may take to be saved when the library ends.
 _FLUSH_S: Final = 5.0
@@ -45,23 +42,6 @@ _BATCH: Final = 512
 _FEW: Final = 64
 
 _log = structlog.get_logger(__name__)
-
-
-@attrs.frozen(kw_only=True)
-class Parts:
-    """What a shelf works with, whichever folder it is of."""
-
-    files: FileSystem
-    threads: Threads
-    index: Index
-    watcher: Watcher
-    catalog: Catalog
-    block_bytes: int
-    busy: Callable[[], bool]
-    on_change: OnChange
-    on_warning: OnWarning
-    on_repaired: OnRecovery
-    on_blocked: OnRecovery
 
 
 class Shelf:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import attrs
 import structlog
 import trio
 
 from lanspread.errors import LanspreadError
 from lanspread.events import GameFiles
+from lanspread.fs.local_game import LocalGame
 from lanspread.model import FileEntry
 from lanspread.seams import Threads
 from lanspread.sync.session import Session
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.reference import fetch_manifest
 from lanspread.transfer.source import SourceError
-from lanspread.transfer.variants import Variant
+from lanspread.transfer.variants import Offer, Variant, choose, group
 from lanspread.views import GameDetail, GameView, VariantView
 
 _log = structlog.get_logger(__name__)
@@ -27,12 +29,43 @@ _EACH_S = 3.0
 _ALL_S = 10.0
 
 
+@attrs.frozen
+class RemoteManifests:
+    """How the manifests of others are come by."""
+
+    session_of: Callable[[str], Session | None]
+    threads: Threads
+    known: KnownManifests
+
+
+async def describe(
+    game: GameView,
+    local: LocalGame | None,
+    offers: Sequence[Offer],
+    expected_version: str | None,
+    remote: RemoteManifests,
+) -> tuple[GameDetail, GameFiles]:
+    """The answer of `game.get`, and the event that tells everybody of it.
+
+    The files are those of the version that is shown: what is here, else what would be fetched.
+    """
+    variants = group(offers)
+    chosen = choose(variants, named=None, expected_version=expected_version)
+    files: tuple[FileEntry, ...] = ()
+    if local is not None and game.local_version == game.eti_version:
+        files = local.manifest.files
+    elif chosen is not None:
+        files = await remote_files(game.id, chosen, remote)
+    told = GameFiles(
+        id=game.id,
+        files=tuple({"path": entry.path, "size": entry.size} for entry in files),
+        left_out=left_out(variants, chosen),
+    )
+    return GameDetail(game=game, files=files, variants=tuple(map(variant_view, variants))), told
+
+
 async def remote_files(
-    game_id: str,
-    variant: Variant,
-    session_of: Callable[[str], Session | None],
-    threads: Threads,
-    known: KnownManifests,
+    game_id: str, variant: Variant, remote: RemoteManifests
 ) -> tuple[FileEntry, ...]:
     """The files of a variant, from the first of its peers whose manifest can be used.
 
@@ -40,13 +73,13 @@ async def remote_files(
     """
     with trio.move_on_after(_ALL_S):
         for offer in variant.offers:
-            session = session_of(offer.peer_id)
+            session = remote.session_of(offer.peer_id)
             if session is None:
                 continue
             with trio.move_on_after(_EACH_S):
                 try:
                     offered = await fetch_manifest(
-                        session, game_id, offer.announced, threads, known
+                        session, game_id, offer.announced, remote.threads, remote.known
                     )
                 except (SourceError, LanspreadError) as error:
                     _log.info("no manifest from a source", peer=offer.peer_id, why=str(error))
@@ -60,21 +93,6 @@ def left_out(variants: Sequence[Variant], chosen: Variant | None) -> tuple[str, 
     """The peers that offer only other variants than the chosen one."""
     others = {peer for variant in variants if variant is not chosen for peer in variant.peers}
     return tuple(sorted(others - set(chosen.peers if chosen is not None else ())))
-
-
-def described(
-    game: GameView,
-    files: tuple[FileEntry, ...],
-    variants: Sequence[Variant],
-    chosen: Variant | None,
-) -> tuple[GameDetail, GameFiles]:
-    """The answer of `game.get`, and the event that tells everybody of it."""
-    told = GameFiles(
-        id=game.id,
-        files=tuple({"path": entry.path, "size": entry.size} for entry in files),
-        left_out=left_out(variants, chosen),
-    )
-    return GameDetail(game=game, files=files, variants=tuple(map(variant_view, variants))), told
 
 
 def variant_view(variant: Variant) -> VariantView:
