@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
 import zipfile
@@ -17,7 +18,8 @@ from tests.cli.processes import Peer
 
 # Slow enough that a person sees the bar move.
 SLOW = ("--max-up", "8")
-GAMES = {"quake": 18_000_000, "tetris": 60_000_000, "worms": 1_000_000, "doom": 1_000_000}
+SMALL_BLOCKS = {**os.environ, "LANSPREAD_BLOCK_BYTES": "262144"}
+GAMES = {"quake": 24_000_000, "tetris": 60_000_000, "worms": 1_000_000, "doom": 1_000_000}
 
 
 def put_game(games: Path, game_id: str, version: str, size: int) -> None:
@@ -37,14 +39,16 @@ class Pair:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.other = Peer(folder / "other", "--name", "other", *SLOW)
+        self.other = Peer(folder / "other", "--name", "other", *SLOW, env=SMALL_BLOCKS)
         self.other_ready = self.other.ready()
         self.ours = self._start_ours()
         self.ready = self.ours.ready()
 
     def _start_ours(self, *options: str) -> Peer:
         address = self.other_ready["listen"][0]
-        return Peer(self.folder / "ours", "--name", "ours", "--peer", address, *options)
+        return Peer(
+            self.folder / "ours", "--name", "ours", "--peer", address, *options, env=SMALL_BLOCKS
+        )
 
     @property
     def url(self) -> str:
