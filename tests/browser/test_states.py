@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 import pytest
@@ -10,13 +10,16 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from lanspread.commands import CancelGame, DownloadGame, RemoveGame, SetSettings
 from lanspread.events import (
+    DownloadFinished,
     DownloadPaused,
+    LibraryUpdated,
     RecoveryBlocked,
     RemoveFailed,
     UpdateFinished,
     Warning_,
 )
 from lanspread.views import OperationState
+from tests.browser.cable import open_cable
 from tests.browser.scenes import SCENES, Scene, open_scene
 from tests.browser.stage import ANNA, Stage, many_games, open_stage, some_games, some_peers
 from tests.browser.support import Complaints, action, card, check_accessible, toast
@@ -252,6 +255,41 @@ def test_back_and_forward_and_a_link_to_a_game(stage: Stage, page: Page) -> None
     page.reload()
     expect(page.get_by_role("heading", name="Dust & Diesel")).to_be_visible()
     expect(page.locator(".who")).to_be_visible()
+
+
+def test_what_happened_while_the_wire_was_out_is_told(
+    stage: Stage, page: Page, complaints: Complaints
+) -> None:
+    complaints.allowed = ("WebSocket connection to", "net::ERR_")
+    address, _, token = stage.url.partition("/#")
+    with open_cable(int(address.rpartition(":")[2])) as cable:
+        stage.do(lambda runtime: runtime.operation("blockfall", 0.5))
+        page.goto(f"http://127.0.0.1:{cable.port}/#{token}")
+        expect(page.locator(".operation")).to_contain_text("Blockfall")
+        cable.pull()
+        expect(page.locator("#banner")).to_contain_text("Not connected")
+        finished = DownloadFinished(
+            operation_id="op-blockfall", id="blockfall", version="1", bytes_fetched=9, seconds=1.0
+        )
+        # The list still holds the operation: it was made before it ended, for all the page knows.
+        stage.do(lambda runtime: runtime.happen(finished))
+        cable.plug()
+        expect(toast(page, "Blockfall is downloaded")).to_be_visible()
+        expect(page.locator("#banner")).to_be_hidden()
+        asked = len(stage.runtime.commands)
+        other = LibraryUpdated(peer_id=ANNA, games=("blockfall",), rev=2)
+        stage.do(lambda runtime: runtime.happen(other))
+        poll(lambda: len(stage.runtime.commands) > asked, page)
+        expect(page.locator(".operation")).to_have_count(0)
+
+
+def poll(condition: Callable[[], bool], page: Page) -> None:
+    """Wait for something of the peer's, a frame of the page at a time."""
+    for _ in range(2000):
+        if condition():
+            return
+        page.evaluate("new Promise(requestAnimationFrame)")
+    raise AssertionError("it did not come about")
 
 
 def test_a_wrong_token_and_none(stage: Stage, page: Page, complaints: Complaints) -> None:

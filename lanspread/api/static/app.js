@@ -212,7 +212,6 @@ const follow = () => { byId("peers-box").open = wide.matches; };
 wide.addEventListener("change", follow);
 follow();
 
-// Drawn lengths inside a frame with no cached layout: the shelf measures itself when it appears.
 showState(connection.state);
 route();
 connection.open();

@@ -9,7 +9,9 @@ import { icon } from "./icons.js";
 /** How far an operation is, in words. */
 export function progressText(operation, store) {
   const { kind, done_bytes: done, total_bytes: total, rate: speed, eta_s: left, sources } = operation;
-  const still = whyStill(operation, size);
+  // A source that vanishes says nothing: between its last byte and its loss nobody answers.
+  const silent = kind === "download" && operation.samples.length > 0 && !sources?.length;
+  const still = whyStill(operation, size) || (silent ? "Nobody who has it answers just now" : "");
   const parts = total > 0 ? [`${size(done)} of ${size(total)}`] : [];
   if (still) parts.push(still);
   else if (speed > 0) parts.push(rate(speed));

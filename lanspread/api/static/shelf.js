@@ -4,7 +4,7 @@
 // of thousands scrolls like one of ten. Arrow keys move through all games, shown or not; one card
 // takes part in the order of the Tab key.
 
-import { actionsFor, standing } from "./actions.js";
+import { standing } from "./actions.js";
 import { makeCover } from "./covers.js";
 import { fill, h, mark, perFrame, say } from "./dom.js";
 import { percent, plural, size } from "./format.js";
@@ -244,7 +244,6 @@ function makeCell(column) {
     say(meta, metaOf(game, operation, done));
     say(badge, text);
     mark(badge, "class", `badge ${tone}`);
-    mark(card, "class", `card ${actionsFor(game, operation).length ? "" : "idle"}`.trim());
     bar.hidden = !operation;
     if (operation) bar.firstElementChild.style.transform = `scaleX(${done / 100})`;
     if (!isDressed()) cover.replaceChildren();

@@ -14,7 +14,7 @@ export function toast({ tone = "info", title, detail = "", remedy = "", action =
   const list = byId("toasts");
   const item = h(
     "div",
-    { class: `toast ${tone}`, role: tone === "bad" ? "alert" : "status" },
+    { class: `toast ${tone}`, role: tone === "bad" ? "alert" : null },
     icon(tone === "bad" ? "alert" : "check"),
     h(
       "div",
