@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.processes import Peer, command
+from tests.machine import at_most
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_ready_line_api_json_and_a_clean_end(tmp_path: Path, number: int) -> Non
     finally:
         peer.kill()
     assert code == 0, err
-    assert seconds < 2.5
+    assert seconds < at_most(2.5)
     assert out == ""
     assert "Traceback" not in err
     assert ready["token"] not in err
@@ -69,7 +70,7 @@ def test_signals_at_any_moment_leave_no_traceback(tmp_path: Path) -> None:
         assert "Traceback" not in err, err
         # Before Python runs our first line, the signal's default ends the process.
         assert code == 0 or (number < 4 and code == -signal.SIGTERM), (number, code, err)
-        assert seconds < 3
+        assert seconds < at_most(3)
 
 
 def test_stdout_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
@@ -202,7 +203,9 @@ def test_ctrl_c_leaves_the_download_and_cancel_ends_it(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(2)
+        # Its first line: from then on it follows.
+        assert following.stdout is not None
+        assert following.stdout.readline()
         following.send_signal(signal.SIGINT)
         _, err = following.communicate(timeout=10)
         assert following.returncode == 130

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from lanspread.fs import watch as watch_module
 from lanspread.fs.watch import DiskWatcher, Hints, names_of
+from tests.machine import at_most
 
 
 def ignored(code: str, message: str, remedy: str) -> None:
@@ -71,7 +72,7 @@ async def test_leaving_is_quick(tmp_path: Path, delay_s: float) -> None:
             await trio.sleep_forever()
     # A step of the thread is 20 ms; a busy machine needs more, but never the seconds that the
     # library takes when it is only cancelled.
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < at_most(0.5)
 
 
 async def test_a_folder_that_is_not_there_is_waited_for(

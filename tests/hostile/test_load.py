@@ -25,6 +25,7 @@ import pytest
 
 from tests.cli.processes import Peer, command
 from tests.hostile.attacker import BIG
+from tests.machine import at_most
 
 STATUS_S = 2.0
 REPOSITORY = Path(__file__).parents[2]
@@ -150,11 +151,11 @@ def test_a_peer_under_attack(tmp_path: Path, soak: bool, kind: str) -> None:
             f"status after {max(answered):.2f} s at most"
         )
         assert grown < bound_mib
-        assert max(answered) < STATUS_S
+        assert max(answered) < at_most(STATUS_S)
         assert victim.process.poll() is None
         code, seconds, _, err = victim.end(signal.SIGTERM)
         assert code == 0, err[-2_000:]
-        assert seconds < 2.0
+        assert seconds < at_most(2.0)
         assert "Traceback" not in err
     finally:
         victim.kill()

@@ -1,8 +1,8 @@
 """Twenty whole peers, a full mesh, ten virtual minutes with changes: what the LAN must carry.
 
-The bound is 30 seconds, and it is on the processor time of this process: everything runs in one
-thread, so on an idle machine that is the wall time, and on a shared one it does not fail because of
-others. It needs about 15 seconds.
+The bound is 30 seconds of an idle machine's processor time: everything runs in one thread, so there
+it is the wall time. It needs about 15 seconds. On a machine that is slower now, and with it a fixed
+amount of work, it may take longer by the same factor.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from lanspread.testing import Datagram, VirtualLan, start_party, until
+from tests.machine import slowness
 
 PEERS = 20
 MINUTES = 10
@@ -22,6 +23,7 @@ BOUND_S = 30.0
 async def test_twenty_peers_for_ten_minutes(
     autojump_clock: MockClock, virtual_lan: VirtualLan
 ) -> None:
+    slow = [slowness(time.process_time)]
     began = time.process_time()
     sent = 0
 
@@ -40,6 +42,7 @@ async def test_twenty_peers_for_ten_minutes(
     }
     peers = await start_party(virtual_lan, libraries)
     for minute in range(MINUTES):
+        slow.append(slowness(time.process_time))
         await trio.sleep(60)
         changed = peers[minute]
         changed.put_game(f"New {minute}", {"new.eti": 10_000})
@@ -49,4 +52,4 @@ async def test_twenty_peers_for_ten_minutes(
     assert trio.current_time() > MINUTES * 60
     # Deterministic, and a watch on the cost: 190 pairs that ping every 15 s, and ten changes.
     assert 30_000 < sent < 90_000
-    assert time.process_time() - began < BOUND_S
+    assert time.process_time() - began < BOUND_S * max(slow)

@@ -21,6 +21,7 @@ from lanspread.transport import mdns
 from lanspread.transport.dns_records import RawRecord
 from lanspread.transport.mdns import MdnsDiscovery, MdnsSession, choose_interfaces
 from lanspread.transport.mdns_responder import Inbox, Responder
+from tests.machine import at_most
 
 
 def advert_of(name: str, *ports: int) -> Advertisement:
@@ -93,7 +94,7 @@ async def test_no_thread_is_left_and_leaving_is_quick() -> None:
     async with opened(advert_of("anna")):
         await trio.sleep(1)
         start = time.monotonic()
-    assert time.monotonic() - start < 1.2
+    assert time.monotonic() - start < at_most(1.2)
     after = {thread for thread in threading.enumerate() if "Trio" not in thread.name}
     assert after <= before
 
@@ -104,7 +105,7 @@ async def test_leaving_at_any_moment_is_quick_and_clean(delay_s: float) -> None:
     with trio.move_on_after(delay_s):
         async with opened(advert_of("anna")):
             await trio.sleep_forever()
-    assert time.monotonic() - start < delay_s + 1.2
+    assert time.monotonic() - start < delay_s + at_most(1.2)
     with trio.fail_after(5):
         while any("lanspread-mdns" in thread.name for thread in threading.enumerate()):
             await trio.sleep(0.05)
@@ -124,7 +125,7 @@ async def test_a_responder_that_hangs_does_not_hold_up_the_end(
     async with opened(advert_of("anna")):
         await trio.sleep(0.5)
         start = time.monotonic()
-    assert time.monotonic() - start < mdns.CLOSE_S + 0.5
+    assert time.monotonic() - start < mdns.CLOSE_S + at_most(0.5)
     release.set()
     with trio.fail_after(10):
         while any("lanspread-mdns" in thread.name for thread in threading.enumerate()):
