@@ -8,8 +8,13 @@ import attrs
 import jsonschema
 import pytest
 
-from lanspread.api import schema, typescript
+from lanspread.api import encoding, rpc, schema, typescript
 from lanspread.config import SETTINGS, Config
+from lanspread.errors import Code
+from lanspread.eventhub import EventHub
+from lanspread.events import PAUSE_REASONS, PeerEvent
+from tests.api.fake import FixedClock, a_peer
+from tests.api.outsider import Judge
 from tests.generated import ROOT, generated, with_settings
 
 
@@ -60,3 +65,33 @@ def test_every_setting_is_in_the_reference() -> None:
         assert f"\n| `{name}` |" in page
     with pytest.raises(ValueError, match="marks"):
         with_settings("a page without them")
+
+
+EVENTS = list(schema.event_types())
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.event_type)
+async def test_every_type_of_event_fits_the_schema(kind: type[PeerEvent]) -> None:
+    """As it is on the wire, those included that no small scene of real peers shows."""
+    hub = EventHub("instance", FixedClock())
+    with hub.subscribe(None) as subscription:
+        hub.publish(made(kind))
+        (event,) = await subscription.next_batch()
+    judge = Judge(json.loads(json.dumps(schema.build())))
+    judge.frame(json.loads(rpc.notification("event", encoding.event(event))))
+
+
+def made(kind: type[PeerEvent]) -> PeerEvent:
+    """An event with something of its type in every field."""
+    values: dict[str, object] = {
+        "peer": a_peer(),
+        "reason": PAUSE_REASONS[0],
+        "code": Code.IO_ERROR.value,
+        "files": ({"path": "a", "size": 1},),
+        "source_rates": {"a": 1.5},
+    }
+    by_type = {"str": "text", "int": 1, "float": 1.5, "tuple[str, ...]": ("a",)}
+    for name, field in attrs.fields_dict(kind).items():
+        if name not in values:
+            values[name] = by_type[str(field.type).removesuffix(" | None")]
+    return kind(**{name: values[name] for name in attrs.fields_dict(kind)})
