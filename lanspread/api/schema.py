@@ -25,6 +25,11 @@ from lanspread.views import (
 
 API_VERSION = 1
 _REF = "#/$defs/{name}"
+_TIME = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$",
+}
 _NAMES = {
     "GameView": "Game",
     "PeerView": "Peer",
@@ -74,6 +79,7 @@ def build() -> dict[str, Any]:
         # A default is for who makes the event: on the wire everything is there.
         part = defs[_NAMES.get(kind.__name__, kind.__name__)]
         part["required"] = list(part["properties"])
+    defs["Peer"]["properties"]["last_seen"] = {"anyOf": [_TIME, {"type": "null"}]}
     _loosen(defs["Game"], OPTIONAL_GAME_FIELDS)
     _loosen(defs["DownloadPaused"], ("needed_bytes",))
     _loosen(defs["GameFiles"], ("files_omitted",))
@@ -169,7 +175,7 @@ def _beside_peer(part: dict[str, Any]) -> dict[str, Any]:
 def _event(kind: type[PeerEvent]) -> dict[str, Any]:
     return _object(
         seq={"type": "null" if kind.is_progress else "integer"},
-        time={"type": "string", "format": "date-time"},
+        time=_TIME,
         type={"const": kind.event_type},
         data={"$ref": _ref(kind)},
     )
