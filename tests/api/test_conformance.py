@@ -30,7 +30,7 @@ BARE = f"bare-{GAME}"
 FILES = 300
 
 
-@attrs.frozen
+@attrs.define
 class Started:
     """A running peer, what it said, and its schema."""
 
@@ -38,10 +38,11 @@ class Started:
     ready: dict[str, Any]
     judge: Judge
 
-    def restarted(self) -> Started:
-        """The same peer, once more."""
+    def restart(self) -> None:
+        """End it and start it again on its folders."""
         self.peer.end()
-        return start(Peer(self.peer.state.parent))
+        self.peer = Peer(self.peer.state.parent)
+        self.ready = self.peer.ready()
 
 
 def start(peer: Peer) -> Started:
@@ -59,16 +60,15 @@ def put_bare(folder: Path) -> None:
     (game / "version.ini").write_text("1.0", encoding="utf-8")
 
 
-@pytest.fixture
-def lone(tmp_path: Path) -> Iterator[Started]:
-    """A peer with a game, and nobody else about."""
-    put(tmp_path / "lone", "1.0")
-    put_bare(tmp_path / "lone")
-    peer = Peer(tmp_path / "lone")
-    try:
-        yield start(peer)
-    finally:
-        peer.kill()
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """A peer with two games, and nobody else about."""
+    folder = tmp_path_factory.mktemp("lone")
+    put(folder, "1.0")
+    put_bare(folder)
+    started = start(Peer(folder))
+    yield started
+    started.peer.kill()
 
 
 def until_game(front: Outsider, **fields: Any) -> dict[str, Any]:
@@ -245,15 +245,13 @@ def test_what_was_missed_comes_back_and_a_restart_is_told(lone: Started) -> None
             assert back.numbered() == [one for one in stays.numbered() if one["seq"] > last]
             assert len(back.events) >= 9
             assert refused(back, "subscribe", since={**since, "seq": 10**9}) == "resync_required"
-    again = lone.restarted()
-    try:
-        assert again.ready["token"] == lone.ready["token"]
-        with outsider(again.ready, again.judge) as back:
-            assert back.hello["instance"] != since["instance"]
-            assert refused(back, "subscribe", since=since) == "resync_required"
-            assert back.call("subscribe")["snapshot"]["status"]["games"] == 2
-    finally:
-        again.peer.kill()
+    token = lone.ready["token"]
+    lone.restart()
+    assert lone.ready["token"] == token
+    with outsider(lone.ready, lone.judge) as back:
+        assert back.hello["instance"] != since["instance"]
+        assert refused(back, "subscribe", since=since) == "resync_required"
+        assert back.call("subscribe")["snapshot"]["status"]["games"] == 2
 
 
 def test_each_that_misbehaves_gets_its_answer_and_nobody_else_notices(lone: Started) -> None:

@@ -38,21 +38,7 @@ def test_the_clients_are_short() -> None:
         assert len([line for line in code.splitlines() if line.strip()]) <= LINES
 
 
-@pytest.fixture
-def peers(tmp_path: Path) -> Iterator[tuple[Peer, Peer]]:
-    """One with a game of 12 MB, and one that may fetch it at 4 MB/s."""
-    put(tmp_path / "source", "1.0")
-    (tmp_path / "source" / "games" / GAME / "large").write_bytes(bytes(range(256)) * 48_000)
-    source = Peer(tmp_path / "source")
-    target = None
-    try:
-        address = source.ready()["listen"][0]
-        target = Peer(tmp_path / "target", "--peer", address, "--max-down", "4")
-        yield source, target
-    finally:
-        source.kill()
-        if target is not None:
-            target.kill()
+LARGE = bytes(range(256)) * 48_000
 
 
 def offered(front: Outsider) -> None:
@@ -66,8 +52,27 @@ def numbers(events: list[dict[str, Any]]) -> list[int]:
     return [event["seq"] for event in events if event["seq"] is not None]
 
 
-def test_the_python_client_loses_nothing(peers: tuple[Peer, Peer], tmp_path: Path) -> None:
-    ready = peers[1].ready()
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Peer]:
+    """A peer with the game."""
+    put(tmp_path / "peer", "1.0")
+    (tmp_path / "peer" / "games" / GAME / "large").write_bytes(LARGE)
+    peer = Peer(tmp_path / "peer")
+    yield peer
+    peer.kill()
+
+
+@pytest.fixture
+def fetching(peer: Peer, tmp_path: Path) -> Iterator[Peer]:
+    """One that may fetch the game, 12 MB of it at 4 MB/s."""
+    address = peer.ready()["listen"][0]
+    fetching = Peer(tmp_path / "fetching", "--peer", address, "--max-down", "4")
+    yield fetching
+    fetching.kill()
+
+
+def test_the_python_client_loses_nothing(fetching: Peer, tmp_path: Path) -> None:
+    ready = fetching.ready()
     cable = Cable(ready["api_url"])
     program, api = tmp_path / "client.py", tmp_path / "api.json"
     program.write_text(example("Python"), encoding="utf-8")
@@ -121,16 +126,14 @@ client.onevent = (event) => events.push(event);
 """
 
 
-def test_the_javascript_client_loses_nothing_and_resyncs(
-    peers: tuple[Peer, Peer], page: Page
-) -> None:
-    ready = peers[1].ready()
+def test_the_javascript_client_loses_nothing_and_resyncs(peer: Peer, page: Page) -> None:
+    ready = peer.ready()
     judge = Judge(served_schema(ready))
     cable = Cable(ready["api_url"])
     page.goto(f"{cable.url}/healthz")
     page.add_script_tag(content=example("JavaScript"))
     with outsider(ready, judge) as witness:
-        offered(witness)
+        witness.call("subscribe")
         page.add_script_tag(content=USE.replace("TOKEN", ready["token"]))
         page.wait_for_function("snapshots.length === 1")
         first = page.evaluate("client.since.seq")
@@ -150,8 +153,8 @@ def test_the_javascript_client_loses_nothing_and_resyncs(
         assert seen == list(range(first + 1, first + 1 + len(seen)))
         assert page.evaluate("snapshots.length") == 1
     cable.pull()
-    peers[1].end()
-    again = Peer(peers[1].state.parent)
+    peer.end()
+    again = Peer(peer.state.parent)
     try:
         cable.plug(again.ready()["api_url"])
         page.wait_for_function("snapshots.length === 2")
