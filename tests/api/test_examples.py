@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,9 @@ def test_the_python_client_loses_nothing(fetching: Peer, tmp_path: Path) -> None
     seen = numbers(events)
     assert seen == list(range(seen[0], seen[0] + len(seen)))
     kinds = [event["type"] for event in events if event["type"].startswith("download.")]
+    ticks = [datetime.fromisoformat(event["time"]) for event in events if event["seq"] is None]
+    # At most two a second.
+    assert all((third - first).total_seconds() > 0.9 for first, third in pairwise(ticks[::2]))
     assert [kind for kind in kinds if kind != "download.progress"] == [
         "download.begin", "download.paused", "download.resumed", "download.finished",
     ]  # fmt: skip

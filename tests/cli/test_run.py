@@ -202,7 +202,8 @@ def test_ctrl_c_leaves_the_download_and_cancel_ends_it(tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(2)
+        assert following.stdout is not None
+        assert following.stdout.readline()  # it follows
         following.send_signal(signal.SIGINT)
         _, err = following.communicate(timeout=10)
         assert following.returncode == 130
