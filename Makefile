@@ -7,6 +7,7 @@
 #   make bench   the benchmark, beside bare aioquic
 #   make check   formatting, lints, types
 #   make screenshots   the pictures of the page in docs/screenshots
+#   make generate      the API's schema and types, the settings' reference, from the code
 #   make clean   remove what the others made
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Standard places that only root has in its PATH; `ip` lives there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: setup demo test soak bench check screenshots clean
+.PHONY: setup demo test soak bench check generate screenshots clean
 
 setup: $(READY)
 
@@ -27,11 +28,13 @@ demo: $(READY)
 
 test: $(READY)
 	@scripts/system-packages
-	$(BIN)/pytest -q -n auto --dist worksteal --durations=10
+	$(BIN)/pytest -q -n auto --dist worksteal -m 'not alone' --durations=10
+	$(BIN)/pytest -q -m alone --durations=5
 
 soak: $(READY)
 	@scripts/system-packages
-	LANSPREAD_SOAK=1 $(BIN)/pytest -q -n auto --dist worksteal --durations=20
+	LANSPREAD_SOAK=1 $(BIN)/pytest -q -n auto --dist worksteal -m 'not alone' --durations=20
+	LANSPREAD_SOAK=1 $(BIN)/pytest -q -m alone --durations=5
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(BENCH)
@@ -40,6 +43,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+generate: $(READY)
+	@$(BIN)/python scripts/generate
 
 screenshots: $(READY)
 	@scripts/system-packages

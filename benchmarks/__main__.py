@@ -1,4 +1,4 @@
-"""`make bench`: how soon a large library is there, and folders between two real peers.
+"""`make bench`: how soon a large library is there, what front-ends cost, and folders between peers.
 
 The transfers go over loopback, beside bare aioquic. Everything is measured in turns within one run,
 because the machine's speed changes from minute to minute; the medians are printed. Rates are MB
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.folders import MIB, Sizes, make_games, same_files
+from benchmarks.front_ends import measure_front_ends
 from benchmarks.library import measure_library
 from benchmarks.processes import (
     Result,
@@ -46,20 +47,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--library-games", type=int, default=5_000)
     parser.add_argument("--library-files", type=int, default=20)
     parser.add_argument("--library-only", action="store_true", help="no transfers")
+    parser.add_argument("--front-ends-only", action="store_true", help="no library, no transfers")
     parser.add_argument("--folder", type=Path, help="where the games are written (default: /tmp)")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse()
-    with tempfile.TemporaryDirectory(prefix="lanspread-bench-", dir=options.folder) as place:
-        measure_library(
-            Path(place),
-            games=options.library_games,
-            files=options.library_files,
-            rounds=options.rounds,
-        )
+    if not options.front_ends_only:
+        with tempfile.TemporaryDirectory(prefix="lanspread-bench-", dir=options.folder) as place:
+            measure_library(
+                Path(place),
+                games=options.library_games,
+                files=options.library_files,
+                rounds=options.rounds,
+            )
     if options.library_only:
+        return
+    with tempfile.TemporaryDirectory(prefix="lanspread-bench-", dir=options.folder) as place:
+        measure_front_ends(Path(place), rounds=options.rounds, large_mib=options.large_mib)
+    if options.front_ends_only:
         return
     sizes = Sizes(**{field.name: getattr(options, field.name) for field in attrs.fields(Sizes)})
     folder = Path(tempfile.mkdtemp(prefix="lanspread-bench-", dir=options.folder))

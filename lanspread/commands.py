@@ -126,7 +126,7 @@ Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
 @attrs.frozen(kw_only=True)
 class SetSettings(PeerCommand):
-    """What is None stays as it is."""
+    """What is not given stays as it is. Rates are MB/s; 0 is no limit."""
 
     method: ClassVar[str] = "settings.set"
     max_up: Rate | None = None

@@ -190,39 +190,95 @@ def _log_format(value: str) -> str:
 
 @attrs.frozen
 class Setting:
-    """`field` of `Config` under the name by which people set it; `check` may raise ValueError."""
+    """`field` of `Config` under the name by which people set it; `check` may raise ValueError.
+
+    `takes`, `default` and `meaning` are what docs/operators.md says of it.
+    """
 
     name: str
     field: str
     kind: Kind
+    takes: str
+    default: str
+    meaning: str
     check: Callable[..., object] = _text
 
 
+def _peers(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(parse_host_port(value)) for value in values)
+
+
+_NO_LIMIT = "no limit"
 SETTINGS = {
     setting.name: setting
     for setting in (
-        Setting("games", "games", Kind.TEXT),
-        Setting("name", "name", Kind.TEXT, _name),
-        Setting("listen", "listen", Kind.LIST, _listen),
-        Setting("api", "api", Kind.TEXT, lambda value: parse_host_port(value, any_port=True)),
-        Setting("api_host", "api_hosts", Kind.LIST, _hosts),
         Setting(
-            "peer",
-            "peers",
-            Kind.LIST,
-            lambda values: tuple(str(parse_host_port(value)) for value in values),
+            "games", "games", Kind.TEXT,
+            "path", "none", "the folder of games, one folder in it per game",
         ),
-        Setting("no_mdns", "mdns", Kind.FLAG, lambda value: not value),
-        Setting("interface", "interfaces", Kind.LIST, _interfaces),
-        Setting("catalog", "catalog", Kind.TEXT),
-        Setting("trust", "trust", Kind.TEXT, _trust),
-        Setting("max_up", "max_up", Kind.NUMBER, _rate),
-        Setting("max_down", "max_down", Kind.NUMBER, _rate),
-        Setting("block_bytes", "block_bytes", Kind.INTEGER, _block),
-        Setting("auto_install", "auto_install", Kind.FLAG, bool),
-        Setting("log_format", "log_format", Kind.TEXT, _log_format),
+        Setting(
+            "name", "name", Kind.TEXT,
+            "text", "the machine's name", "what others see", _name,
+        ),
+        Setting(
+            "listen", "listen", Kind.LIST,
+            "list of `IP:PORT`", "port 7373, all interfaces, IPv4 and IPv6", "UDP, for peers",
+            _listen,
+        ),
+        Setting(
+            "api", "api", Kind.TEXT,
+            "`HOST:PORT`", "`127.0.0.1:7374`", "TCP, the page and the WebSocket",
+            lambda value: parse_host_port(value, any_port=True),
+        ),
+        Setting(
+            "api_host", "api_hosts", Kind.LIST,
+            "list of names", "none", "further names by which the API may be called (no flag)",
+            _hosts,
+        ),
+        Setting(
+            "peer", "peers", Kind.LIST,
+            "list of `HOST:PORT`", "none", "peers to connect to always", _peers,
+        ),
+        Setting(
+            "no_mdns", "mdns", Kind.FLAG,
+            "true or false", "false", "neither announce nor browse", lambda value: not value,
+        ),
+        Setting(
+            "interface", "interfaces", Kind.LIST,
+            "list of IPs", "all but VPNs and containers", "addresses of this machine to use",
+            _interfaces,
+        ),
+        Setting(
+            "catalog", "catalog", Kind.TEXT,
+            "path", "none: any game", "which games exist",
+        ),
+        Setting(
+            "trust", "trust", Kind.TEXT,
+            "`open`, `party`, `list`", "`open`", "who may connect; only `open` is built", _trust,
+        ),
+        Setting(
+            "max_up", "max_up", Kind.NUMBER,
+            "number", _NO_LIMIT, "MB/s (1 MB = 1,000,000 bytes) served, for the whole peer", _rate,
+        ),
+        Setting(
+            "max_down", "max_down", Kind.NUMBER,
+            "number", _NO_LIMIT, "MB/s fetched, for the whole peer", _rate,
+        ),
+        Setting(
+            "block_bytes", "block_bytes", Kind.INTEGER,
+            "whole number", str(limits.BLOCK_BYTES),
+            "size of a verified block (no flag; the same on all peers)", _block,
+        ),
+        Setting(
+            "auto_install", "auto_install", Kind.FLAG,
+            "true or false", "false", "install, or update, every game that was fetched", bool,
+        ),
+        Setting(
+            "log_format", "log_format", Kind.TEXT,
+            "`text`, `json`", "`text`", "of the log on stderr", _log_format,
+        ),
     )
-}
+}  # fmt: skip
 # Not settings but one start's orders: flags only.
 _ORDERS = ("new_identity", "new_token")
 _PATHS = ("games", "catalog")

@@ -13,6 +13,9 @@ import attrs
 
 from lanspread.views import PeerView
 
+# Why a download waits.
+PAUSE_REASONS = ("user", "no_sources", "disk_full")
+
 
 @attrs.frozen(kw_only=True)
 class PeerEvent:
@@ -118,7 +121,7 @@ class DownloadProgress(OperationEvent):
 
 @attrs.frozen(kw_only=True)
 class DownloadPaused(OperationEvent):
-    """`reason` is user, no_sources or disk_full; `needed_bytes` with disk_full."""
+    """Why it waits; `needed_bytes` comes with `disk_full`."""
 
     event_type: ClassVar[str] = "download.paused"
     reason: str

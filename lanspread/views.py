@@ -112,7 +112,7 @@ class PeerView:
 
 @attrs.frozen(kw_only=True)
 class SettingsView:
-    """Rates are MB/s, None for no limit."""
+    """Rates are MB/s; null is no limit."""
 
     name: str
     games_dir: str

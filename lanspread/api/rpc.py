@@ -56,7 +56,7 @@ class Since:
 
 @attrs.frozen
 class Subscribe:
-    """The one call that the session answers itself."""
+    """From now on, or from after `since`, events are sent."""
 
     since: Since | None = None
 

@@ -106,6 +106,16 @@ def _common(command: F) -> F:
     return click.option("--state", metavar="DIR", help="The peer's state folder.")(command)
 
 
+def _games(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """For the shell's completion: the games that the peer shows, none if none runs."""
+    from lanspread.cli.completion import games
+
+    return games(state_folder(context.params.get("state")), begun)
+
+
+_GAME = click.argument("game", shell_complete=_games)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(lanspread.__version__, prog_name="lanspread")
 def cli() -> None:
@@ -156,7 +166,7 @@ _look("shutdown", "End the running peer.")
 
 
 @cli.command()
-@click.argument("game")
+@_GAME
 @click.option("--variant", metavar="HASH", help="Which of several variants (content hash).")
 @click.option("--no-wait", is_flag=True, help="Start it and print its operation_id.")
 @click.option("--install", is_flag=True, help="Install it afterwards.")
@@ -184,7 +194,7 @@ def _operation(kind: str, help_text: str) -> None:
         return run_async(operate, state_folder(state), kind, game, as_json)
 
     command.__doc__ = help_text
-    cli.command(kind)(click.argument("game")(_common(command)))
+    cli.command(kind)(_GAME(_common(command)))
 
 
 _operation("install", "Install a game that was fetched.")
@@ -192,7 +202,7 @@ _operation("update", "Fetch the newest version of a game, and update what is ins
 
 
 @cli.command()
-@click.argument("game")
+@_GAME
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_common
 def uninstall(game: str, yes: bool, state: str | None, as_json: bool) -> int:
@@ -209,7 +219,7 @@ def uninstall(game: str, yes: bool, state: str | None, as_json: bool) -> int:
 
 
 @cli.command()
-@click.argument("game")
+@_GAME
 @click.option(
     "--force", is_flag=True, help="Also while others fetch it, and what was copied here by hand."
 )
@@ -231,7 +241,7 @@ def _pause_or_resume(what: str, help_text: str) -> None:
         return run_async(pause_or_resume, state_folder(state), what, game, as_json)
 
     command.__doc__ = help_text
-    cli.command(what)(click.argument("game")(_common(command)))
+    cli.command(what)(_GAME(_common(command)))
 
 
 _pause_or_resume("pause", "Pause a download; it stays paused until it is resumed.")
@@ -239,7 +249,7 @@ _pause_or_resume("resume", "Go on with a paused download.")
 
 
 @cli.command()
-@click.argument("game")
+@_GAME
 @_common
 def cancel(game: str, state: str | None, as_json: bool) -> int:
     """Cancel what is being done with a game."""
@@ -289,6 +299,23 @@ def doctor(
 
     flags = {"games": games, "interface": interface}
     return run_async(look, flags, peer, os.environ, state_folder(state), as_json)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@_common
+def completion(shell: str, state: str | None, as_json: bool) -> int:
+    """Print what makes SHELL complete commands, options and games.
+
+    bash: eval "$(lanspread completion bash)" in ~/.bashrc; zsh the same in ~/.zshrc; fish:
+    lanspread completion fish | source in config.fish.
+    """
+    from lanspread.cli import output
+    from lanspread.cli.completion import script
+
+    text = script(cli, shell)
+    output.json_line({"shell": shell, "script": text}) if as_json else output.line(text)
+    return DONE
 
 
 @cli.command()

@@ -31,6 +31,9 @@ CONNECT_S = 5.0
 ANSWER_S = 30.0
 # A whole library in one answer; the server is our own, so this only bounds an accident.
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+# What to do where no peer runs.
+_START = "start one with `lanspread run --games DIR`"
+_ELSEWHERE = "if one runs with another state folder, name it with --state DIR or LANSPREAD_STATE"
 
 
 class NoPeerError(Exception):
@@ -145,13 +148,13 @@ async def open_endpoint(endpoint: Endpoint, state: str) -> AsyncIterator[Client]
     """
     url = urlsplit(endpoint.api_url)
     if url.hostname is None or url.port is None:
-        raise NoPeerError(f"no running peer: api.json in {state} is damaged")
+        raise NoPeerError(f"no running peer: api.json in {state} is damaged; {_START}")
     try:
         with trio.fail_after(CONNECT_S):
             stream = await trio.open_tcp_stream(url.hostname, url.port)
     except (OSError, trio.TooSlowError):
         raise NoPeerError(
-            f"no running peer for {state}: nothing answers at {endpoint.api_url}"
+            f"no running peer for {state}: nothing answers at {endpoint.api_url}; {_START}"
         ) from None
     # The stream is ours to close: trio-websocket leaves it open when the server closes first.
     try:
@@ -203,9 +206,11 @@ def find_peer(state: str) -> Endpoint:
     """The endpoint in the state folder. Raises `NoPeerError`."""
     found = read_api_json(state)
     if found is None:
-        raise NoPeerError(f"no running peer for {state}: start one with `lanspread run`")
+        raise NoPeerError(f"no running peer for {state}: {_START}; {_ELSEWHERE}")
     if not _alive(found.pid):
-        raise NoPeerError(f"no running peer for {state}: the last one ended without a goodbye")
+        raise NoPeerError(
+            f"no running peer for {state}: the last one ended without a goodbye; {_START}"
+        )
     return Endpoint(api_url=found.api_url, token=found.token, pid=found.pid)
 
 

@@ -33,11 +33,11 @@ async def games(state: str, as_json: bool) -> int:
             return DONE
         columns = (
             Column("GAME", wide=True),
-            Column("NAME", wide=True),
-            Column("VERSION"),
-            Column("SIZE", right=True),
+            Column("NAME", wide=True, spare=4),
+            Column("VERSION", wide=True, spare=2),
+            Column("SIZE", right=True, spare=1),
             Column("HERE"),
-            Column("PEERS", right=True),
+            Column("PEERS", right=True, spare=3),
         )
         rows = [
             (
@@ -80,10 +80,10 @@ async def peers(state: str, as_json: bool) -> int:
         columns = (
             Column("NAME", wide=True),
             Column("STATE"),
-            Column("GAMES", right=True),
-            Column("ADDRESSES", wide=True),
-            Column("LAST SEEN"),
-            Column("PEER_ID"),
+            Column("GAMES", right=True, spare=2),
+            Column("ADDRESSES", wide=True, spare=1),
+            Column("LAST SEEN", spare=4),
+            Column("PEER_ID", spare=3),
         )
         rows = [
             (

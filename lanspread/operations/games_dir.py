@@ -29,7 +29,11 @@ _REMEDY = "give a folder that exists, can be read and is not used by another lan
 
 
 def _cut_off() -> LanspreadError:
-    return LanspreadError(Code.CANCELLED, "the peer ends before the games folder is changed")
+    return LanspreadError(
+        Code.CANCELLED,
+        "the peer ends before the games folder is changed",
+        "change it again when the peer runs again",
+    )
 
 
 @attrs.define(eq=False)

@@ -371,7 +371,9 @@ def _explain(address: str, error: HandshakeFailed) -> LanspreadError:
                 "bring both machines to the same version of lanspread",
             )
         case HandshakeFault.SELF:
-            return LanspreadError(Code.REFUSED, f"{address} is this peer itself", "")
+            return LanspreadError(
+                Code.REFUSED, f"{address} is this peer itself", "give another machine's address"
+            )
         case HandshakeFault.CLONE:
             return LanspreadError(
                 Code.REFUSED,
@@ -383,7 +385,11 @@ def _explain(address: str, error: HandshakeFailed) -> LanspreadError:
                 Code.BUSY, f"{address} said that it is connected, and is not", "try again"
             )
         case _:
-            return LanspreadError(Code.REFUSED, f"{address} refused: {error.reason}", "")
+            return LanspreadError(
+                Code.REFUSED,
+                f"{address} refused: {error.reason}",
+                f"see what `lanspread doctor --peer {address}` says",
+            )
 
 
 async def follow_discovery(discovery: DiscoverySession, dialer: Dialer) -> None:

@@ -90,6 +90,7 @@ class Work:
         return float(next(one["value"] for one in found if one["name"] == "TaskDuration"))
 
 
+@pytest.mark.alone
 def test_two_thousand_games_scroll(page: Page) -> None:
     with open_stage(many_games(2000), some_peers()) as stage:
         page.goto(stage.url)

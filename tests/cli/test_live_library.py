@@ -20,6 +20,8 @@ import pytest
 from tests.cli.processes import Peer, command
 from tests.machine import at_most
 
+pytestmark = pytest.mark.alone
+
 
 class Watching:
     """`lanspread watch --json` of one peer: its events, and when each was read."""

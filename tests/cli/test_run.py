@@ -59,6 +59,7 @@ def test_ready_line_api_json_and_a_clean_end(tmp_path: Path, number: int) -> Non
     assert not file.exists()
 
 
+@pytest.mark.alone
 def test_signals_at_any_moment_leave_no_traceback(tmp_path: Path) -> None:
     for number in range(12):
         peer = Peer(tmp_path)

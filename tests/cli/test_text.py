@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -105,3 +106,45 @@ def test_what_is_done_with_a_game(kind: str, data: dict[str, object], shown: str
     fields = {"id": "quake"} if kind.startswith("recovery.") else OPERATION
     line = event_line({"time": "2025-02-03T04:05:06Z", "type": kind, "data": {**fields, **data}})
     assert shown in line
+
+
+def test_tables_fit_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = (
+        output.Column("GAME", wide=True),
+        output.Column("NAME", wide=True, spare=2),
+        output.Column("PEERS", right=True, spare=1),
+        output.Column("HERE"),
+    )
+    row = ("quake-three-arena", "Quake III: Arena [gold]", "12", "downloaded")
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    for width, shown in (
+        (70, ["quake-three-arena", "Quake III: Arena [gold]", "12", "downloaded"]),
+        (50, ["quake-three-arena", "Quake III: …", "12", "downloaded"]),
+        (45, ["quake-three-arena", "12", "downloaded"]),
+        (30, ["quake-three-arena", "downloaded"]),
+        (22, ["quake-thr…", "downloaded"]),
+    ):
+        monkeypatch.setenv("COLUMNS", str(width))
+        output.table(columns, [row], "none")
+        lines = capsys.readouterr().out.splitlines()
+        assert max(len(line.rstrip()) for line in lines) <= width
+        assert re.split(r" {2,}", lines[1].strip()) == shown
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(1, 60)), min_size=1),
+    st.integers(10, 200),
+)
+def test_a_table_that_can_fit_does(given_: list[tuple[bool, int, int]], room: int) -> None:
+    columns = [output.Column("", wide=wide, spare=spare) for wide, spare, _ in given_]
+    widths = [width for *_, width in given_]
+    fitted = output.fit(columns, widths, room)
+    kept = {number for number, _ in fitted}
+    assert {number for number, column in enumerate(columns) if not column.spare} <= kept
+    assert all(width <= widths[number] for number, width in fitted)
+    taken = sum(width for _, width in fitted) + 2 * (len(fitted) - 1)
+    least = [min(widths[n], 10) if columns[n].wide else widths[n] for n in kept]
+    assert taken <= room or all(not columns[number].spare or len(fitted) == 1 for number in kept)
+    assert taken <= room or [width for _, width in fitted] == least

@@ -27,6 +27,8 @@ from tests.cli.processes import Peer, command
 from tests.hostile.attacker import BIG
 from tests.machine import at_most
 
+pytestmark = pytest.mark.alone
+
 STATUS_S = 2.0
 REPOSITORY = Path(__file__).parents[2]
 

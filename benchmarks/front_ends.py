@@ -1,0 +1,121 @@
+"""What front-ends cost: a download with and without 50 WebSocket clients, and how soon they hear.
+
+The clients are one process with `websockets`, and share the machine with both peers.
+
+python -m benchmarks.front_ends API_URL TOKEN COUNT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import statistics
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from benchmarks.folders import Sizes, make_games
+from benchmarks.processes import Child, RunningPeer, fetch_game, running_peer, wait_until_offered
+
+CLIENTS = 50
+GAME = "large"
+
+
+def measure_front_ends(folder: Path, *, rounds: int, large_mib: int) -> None:
+    """Download the same game in turns, alone and with everybody listening; print the medians."""
+    sizes = Sizes(large_mib=large_mib, medium_files=0, small_files=0, only_small_files=1)
+    make_games(folder / "source" / "games", sizes)
+    alone: list[float] = []
+    watched: list[float] = []
+    heard: list[dict[str, Any]] = []
+    with running_peer(folder / "source") as source:
+        for number in range(1, rounds + 1):
+            print(f"front-ends: round {number} of {rounds}", flush=True)
+            alone.append(_download(folder, source))
+            watched.append(_download(folder, source, heard))
+    cost = 1 - statistics.median(watched) / statistics.median(alone)
+    print(
+        f"download, MB/s: {statistics.median(alone):.1f} alone, "
+        f"{statistics.median(watched):.1f} with {CLIENTS} clients: a cost of {cost:.1%}"
+    )
+    best = min(heard, key=lambda one: float(one["median_ms"]))
+    print(
+        f"an event reached a client after {best['median_ms']:.1f} ms (median), "
+        f"{best['p95_ms']:.1f} ms (95 %); {best['events']} events, best of {rounds}"
+    )
+
+
+def _download(
+    folder: Path, source: RunningPeer, heard: list[dict[str, Any]] | None = None
+) -> float:
+    """MB a second of one download. With `heard`, everybody listens, and it gets what they say."""
+    target_folder = folder / "target"
+    with running_peer(target_folder, "--peer", source.ready["listen"][0]) as target:
+        wait_until_offered(target, {GAME})
+        if heard is None:
+            rate = fetch_game(source, target, GAME).mb_per_s
+        else:
+            ready = target.ready
+            clients = Child(
+                "benchmarks.front_ends", ready["api_url"], ready["token"], str(CLIENTS),
+                log=folder / "log",
+            )  # fmt: skip
+            try:
+                clients.line()
+                rate = fetch_game(source, target, GAME).mb_per_s
+                clients.release()
+                heard.append(clients.line())
+            finally:
+                clients.stop()
+    shutil.rmtree(target_folder)
+    return rate
+
+
+async def listen(url: str, token: str, count: int) -> None:
+    """Be `count` clients until a line comes on stdin; say then how late events were."""
+    delays_ms: list[float] = []
+    sockets = [
+        await connect(
+            url.replace("http", "ws", 1) + "/ws",
+            additional_headers={"Authorization": f"Bearer {token}"},
+            max_size=None,
+            proxy=None,
+        )
+        for _ in range(count)
+    ]
+    for socket in sockets:
+        await socket.send('{"jsonrpc": "2.0", "id": 1, "method": "subscribe"}')
+        while "result" not in json.loads(await socket.recv()):
+            pass
+    tasks = [asyncio.create_task(_note(socket, delays_ms)) for socket in sockets]
+    print(json.dumps({"ready": True}), flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for task in tasks:
+        task.cancel()
+    told = {
+        "events": len(delays_ms),
+        "median_ms": statistics.median(delays_ms),
+        "p95_ms": statistics.quantiles(delays_ms, n=20)[-1],
+    }
+    print(json.dumps(told), flush=True)
+
+
+async def _note(socket: ClientConnection, delays_ms: list[float]) -> None:
+    try:
+        async for frame in socket:
+            arrived = time.time()
+            event = json.loads(frame)["params"]
+            sent = datetime.fromisoformat(event["time"]).timestamp()
+            delays_ms.append((arrived - sent) * 1000)
+    except ConnectionClosed:
+        raise SystemExit("a client was cut off") from None
+
+
+if __name__ == "__main__":
+    asyncio.run(listen(sys.argv[1], sys.argv[2], int(sys.argv[3])))
