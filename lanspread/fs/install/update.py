@@ -26,8 +26,10 @@ from lanspread.fs.install.staging import (
     make_ready,
     make_staging,
     seal_staging,
+    set_aside,
+    unmark_local,
 )
-from lanspread.fs.install.trees import kind_of, unmark, walk
+from lanspread.fs.install.trees import kind_of, walk
 from lanspread.fs.install.unpack import Opener, open_source
 from lanspread.fs.progress import UNWATCHED, StopOnly, Watch
 from lanspread.seams import Entry, Folder, Kind
@@ -65,8 +67,7 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
         sizes = _sizes_compared(_walk_theirs(folder, watch), record, source.layout.sizes)
         watch.expect(source.layout.unpacked_bytes + sizes)
         check_space(folder, source.needed_bytes)
-        # In the backup it would say that the update is committed.
-        unmark(folder, LOCAL)
+        unmark_local(folder)
         write_intent(folder, IntentKind.UPDATING, version)
         make_staging(folder)
         new = source.unpack(folder, INSTALLING, watch)
@@ -82,8 +83,7 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     new_record = InstallRecord(version, new, frozenset(source.layout.folders))
     seal_staging(folder, new_record, replaced=replaced, kept=kept, kept_folders=plan.folders)
     watch.step()
-    folder.rename(LOCAL, BACKUP)
-    folder.sync_folder()
+    set_aside(folder)
     # From here on nobody opens a file of it by its name, so nothing changes unseen.
     _check_unchanged(folder, theirs, watch)
     watch.step()
@@ -164,7 +164,7 @@ def _carry_over(folder: Folder, plan: CarryOver, watch: Watch) -> None:
 
 
 def _not_kept(path: str, error: OSError) -> Exception:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileChanged(f"{LOCAL}/{path}")
     if error.errno in _NOT_TAKEN:
         return CannotKeep(path, error.strerror or str(error))

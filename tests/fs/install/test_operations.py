@@ -31,7 +31,7 @@ from lanspread.fs.install.record import read_install_record
 from lanspread.fs.install.recovery import recover
 from lanspread.fs.install.uninstall import uninstall
 from lanspread.fs.install.update import update
-from lanspread.seams import Folder
+from lanspread.seams import Folder, Kind
 from lanspread.testing import FaultyFileSystem, MemoryFileSystem
 from tests.fs.install.support import (
     PATH,
@@ -415,6 +415,46 @@ def test_a_local_that_somebody_makes_in_the_middle(files: MemoryFileSystem) -> N
         files.discard(f"{PATH}/local")
         assert recover(faulty).blocked is None
         assert (files_in(faulty, "local") or {})["save"] == b"saved"
+
+
+@pytest.mark.parametrize("instead", ["link", "file", "folder", "nothing"])
+@pytest.mark.parametrize("act", ["update", "uninstall"])
+def test_something_else_is_at_local_when_that_is_renamed(
+    files: MemoryFileSystem, act: str, instead: str
+) -> None:
+    with files.open_folder(PATH) as folder:
+        install(folder, open_fake)
+    put_game(files, 2)
+    local = f"{PATH}/local"
+
+    def swap(step: object) -> None:
+        if instead == "nothing" and ".lanspread.json.tmp ->" in str(step):
+            files.discard(local)
+        elif instead != "nothing" and str(step).endswith(f"{local} -> {PATH}/.local.backup)"):
+            files.discard(local)
+            match instead:
+                case "link":
+                    files.make_link(local, "/elsewhere")
+                case "file":
+                    files.write_file(local, b"theirs")
+                case "folder":
+                    files.write_file(f"{local}/theirs", b"theirs")
+
+    with FaultyFileSystem(files, on_step=swap).open_folder(PATH) as folder:
+        with pytest.raises(FileChanged, match="local"):
+            update(folder, open_fake) if act == "update" else uninstall(folder)
+        recovery = recover(folder)
+        assert recovery.blocked is None
+        assert own_names(folder) == [".lanspread"]
+        match instead:
+            case "link":
+                assert folder.entry("local").kind is Kind.LINK
+            case "file":
+                assert folder.entry("local").kind is Kind.FILE
+            case "folder":
+                assert files_in(folder, "local") == {"theirs": b"theirs"}
+            case _:
+                assert not folder.exists("local")
 
 
 class Locked(RecordingFolder):

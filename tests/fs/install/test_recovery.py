@@ -222,7 +222,11 @@ def test_a_link_in_the_place_of_the_backup_is_not_followed(tmp_path: Path) -> No
     with DiskFileSystem().open_folder(str(game)) as folder:
         assert recover(folder) == Recovery()
         write_intent(folder, IntentKind.UNINSTALLING, "")
+        (game / "local").mkdir()
         assert "is no folder" in (recover(folder).blocked or "")
+        (game / "local").rmdir()
+        assert recover(folder).blocked is None
+        assert (game / "local").is_symlink()
     assert (outside / "precious").read_bytes() == b"precious"
 
 
