@@ -7,7 +7,7 @@ import contextlib
 import attrs
 
 from lanspread.fs.errors import NotInstalled
-from lanspread.fs.install.intent import IntentKind, write_intent
+from lanspread.fs.install.intent import write_uninstalling
 from lanspread.fs.install.names import BACKUP, LOCAL, OWNED
 from lanspread.fs.install.record import read_install_record
 from lanspread.fs.install.recovery import finish
@@ -41,7 +41,7 @@ def uninstall(folder: Folder, watch: Watch = UNWATCHED) -> Uninstalled:
     version = "" if record is None else record.version
     watch.expect(content_bytes(folder, LOCAL, watch))
     unmark_local(folder)
-    write_intent(folder, IntentKind.UNINSTALLING, version)
+    write_uninstalling(folder, version)
     watch.step()
     set_aside(folder)
     watch.step()

@@ -359,6 +359,18 @@ def test_a_full_disk_is_found_out_before(files: MemoryFileSystem) -> None:
         assert own_names(folder) == []
 
 
+def test_a_full_disk_is_no_reason_not_to_uninstall(files: MemoryFileSystem) -> None:
+    with files.open_folder(PATH) as folder:
+        install(folder, open_fake)
+    faulty = FaultyFileSystem(files)
+    faulty.fail(errno.ENOSPC, operations={"truncate", "write_at"})
+    with faulty.open_folder(PATH) as full:
+        assert uninstall(full).version == "1.0"
+        assert own_names(full) == [".lanspread"]
+        assert not full.exists("local")
+    assert faulty.failures
+
+
 def test_a_disk_that_becomes_full(files: MemoryFileSystem) -> None:
     faulty = FaultyFileSystem(files)
     faulty.fail(errno.ENOSPC, operations={"write_at"}, path="*/.local*")
@@ -440,21 +452,21 @@ def test_something_else_is_at_local_when_that_is_renamed(
                 case "folder":
                     files.write_file(f"{local}/theirs", b"theirs")
 
-    with FaultyFileSystem(files, on_step=swap).open_folder(PATH) as folder:
+    with FaultyFileSystem(files, on_step=swap).open_folder(PATH) as faulty:
         with pytest.raises(FileChanged, match="local"):
-            update(folder, open_fake) if act == "update" else uninstall(folder)
-        recovery = recover(folder)
+            update(faulty, open_fake) if act == "update" else uninstall(faulty)
+        recovery = recover(faulty)
         assert recovery.blocked is None
-        assert own_names(folder) == [".lanspread"]
+        assert own_names(faulty) == [".lanspread"]
         match instead:
             case "link":
-                assert folder.entry("local").kind is Kind.LINK
+                assert faulty.entry("local").kind is Kind.LINK
             case "file":
-                assert folder.entry("local").kind is Kind.FILE
+                assert faulty.entry("local").kind is Kind.FILE
             case "folder":
-                assert files_in(folder, "local") == {"theirs": b"theirs"}
+                assert files_in(faulty, "local") == {"theirs": b"theirs"}
             case _:
-                assert not folder.exists("local")
+                assert not faulty.exists("local")
 
 
 class Locked(RecordingFolder):
