@@ -12,7 +12,7 @@ from lanspread.api.encoding import OPTIONAL_GAME_FIELDS
 from lanspread.api.rpc import METHODS, SUBSCRIBE, Since, Subscribe
 from lanspread.commands import Done, GameCommand, OperationStarted, PeerCommand
 from lanspread.errors import Code
-from lanspread.events import PeerEvent
+from lanspread.events import PeerEvent, RemoveFinished, UpdateFinished
 from lanspread.model import FileEntry
 from lanspread.views import (
     GameView,
@@ -69,6 +69,8 @@ def build() -> dict[str, Any]:
     _loosen(defs["Game"], OPTIONAL_GAME_FIELDS)
     _loosen(defs["DownloadPaused"], ("needed_bytes",))
     _loosen(defs["GameFiles"], ("files_omitted",))
+    for name in (UpdateFinished.__name__, RemoveFinished.__name__):
+        _loosen(defs[name], ("kept_omitted",))
     defs["GameDetail"] = _game_detail()
     for kind in events:
         if "peer" in attrs.fields_dict(kind):

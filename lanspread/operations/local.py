@@ -9,7 +9,7 @@ Source: ARCHITECTURE.md, "Operations".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import trio
 
@@ -189,7 +189,7 @@ class LocalOperations:
             id=operation.game_id,
             version=updated.version,
             seconds=trio.current_time() - began,
-            kept=updated.kept,
+            **_told(updated.kept),
         )
 
     async def _uninstall(self, operation: Operation) -> OperationEvent:
@@ -214,7 +214,7 @@ class LocalOperations:
             id=operation.game_id,
             version=local.version,
             seconds=trio.current_time() - began,
-            kept=done.kept,
+            **_told(done.kept),
         )
 
     # -- how they do it ----------------------------------------------------------------------------
@@ -315,6 +315,19 @@ def _is_installed(local: LocalGame) -> bool:
     """Whether what is in `local/` is, by its record, of the downloaded version."""
     version = local.installed_version
     return version is not None and version_key(version) == version_key(local.version)
+
+
+class _Kept(TypedDict):
+    kept: tuple[str, ...]
+    kept_omitted: int | None
+
+
+def _told(kept: tuple[str, ...]) -> _Kept:
+    """What an event names of very many files: no client could take all of them."""
+    omitted = len(kept) - limits.MAX_IDS_PER_EVENT
+    return _Kept(
+        kept=kept[: limits.MAX_IDS_PER_EVENT], kept_omitted=omitted if omitted > 0 else None
+    )
 
 
 def _about(local: LocalGame, kind: OperationKind) -> int:

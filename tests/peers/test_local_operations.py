@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from lanspread import limits
 from lanspread.commands import (
     DownloadGame,
     GameCommand,
@@ -308,6 +309,28 @@ async def test_a_failing_fetch_fails_the_update_and_leaves_what_is_installed(
         failed = [event for event in seen if event.type == "download.failed"]
         assert [event.data["operation_id"] for event in failed] == [end.data["operation_id"]]
         assert local_files(tmp_path / "b")["quake.exe"] == b"program 1"
+
+
+async def test_very_many_kept_files_are_not_all_named(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_IDS_PER_EVENT", 3)
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        write_game(tmp_path / "b", "Quake", a_game("1"))
+        host = lan.add_host("b")
+        ben = await party.start(host, tmp_path / "b")
+        await do(ben, InstallGame(id="Quake"))
+        local = tmp_path / "b/games/Quake/local"
+        for version, count in (("2", 3), ("3", 5)):
+            for number in range(count):
+                (local / f"save{number}").write_bytes(b"s")
+            write_game(tmp_path / "b", "Quake", a_game(version))
+            await party.leave(host)
+            ben = await party.start(host, tmp_path / "b")
+            end, _ = await do(ben, UpdateGame(id="Quake"))
+            assert end.data["kept"] == ["save0", "save1", "save2"]
+            assert end.data.get("kept_omitted") == (2 if count == 5 else None)
+            assert len(list(local.glob("save*"))) == count
 
 
 @pytest.mark.parametrize("archive", [True, False])
