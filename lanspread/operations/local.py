@@ -21,7 +21,7 @@ from lanspread.fs.install.install import install
 from lanspread.fs.install.remove import remove
 from lanspread.fs.install.staging import Installed
 from lanspread.fs.install.uninstall import uninstall
-from lanspread.fs.install.update import update
+from lanspread.fs.install.update import Found, look, update
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.paths import is_root_archive, shown
 from lanspread.fs.progress import Watch
@@ -163,9 +163,10 @@ class LocalOperations:
 
     async def _install(self, operation: Operation) -> OperationEvent:
         began = trio.current_time()
-        local = await self._begin(operation)
-        installed = Installed(version=local.version)
-        if not _is_installed(local):
+        await self._begin(operation)
+        found = await self._look(operation.game_id)
+        installed = Installed(version=found.version, changed=False)
+        if not found.is_current:
             installed = await self._change(
                 operation, lambda folder, watch: install(folder, open_archive, watch)
             )
@@ -178,9 +179,10 @@ class LocalOperations:
 
     async def _update(self, operation: Operation) -> OperationEvent:
         began = trio.current_time()
-        local = await self._begin(operation)
-        updated = Installed(version=local.version)
-        if local.installed and not _is_installed(local):
+        await self._begin(operation)
+        found = await self._look(operation.game_id)
+        updated = Installed(version=found.version, changed=False)
+        if found.is_installed and not found.is_current:
             updated = await self._change(
                 operation, lambda folder, watch: update(folder, open_archive, watch)
             )
@@ -250,6 +252,18 @@ class LocalOperations:
             )
         )
         return local
+
+    async def _look(self, game_id: str) -> Found:
+        """What is on the disk now, which the library may not have seen yet.
+
+        Where there is nothing to do, nobody who fetches the game is disturbed.
+        """
+
+        def work() -> Found:
+            with self._library.open_game(game_id) as folder:
+                return look(folder)
+
+        return await self._threads.run(work)
 
     async def _change(
         self, operation: Operation, call: Callable[[Folder, Watch], T], *, last: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from collections.abc import Mapping
 from functools import partial
@@ -309,6 +310,22 @@ async def test_a_failing_fetch_fails_the_update_and_leaves_what_is_installed(
         failed = [event for event in seen if event.type == "download.failed"]
         assert [event.data["operation_id"] for event in failed] == [end.data["operation_id"]]
         assert local_files(tmp_path / "b")["quake.exe"] == b"program 1"
+
+
+@pytest.mark.parametrize("command", [InstallGame(id="Quake"), UpdateGame(id="Quake")])
+async def test_the_disk_and_not_the_library_says_what_is_installed(
+    autojump_clock: MockClock, tmp_path: Path, command: GameCommand
+) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        ann = await alone(party, lan, tmp_path, a_game("1"))
+        await do(ann, InstallGame(id="Quake"))
+        shutil.rmtree(tmp_path / "games/Quake/local")
+        assert game(ann, "Quake").installed
+        end, _ = await do(ann, command)
+        assert end.type.endswith(".finished")
+        # An update only fetches what is not installed.
+        assert bool(local_files(tmp_path)) == isinstance(command, InstallGame)
+        assert game(ann, "Quake").installed == isinstance(command, InstallGame)
 
 
 async def test_very_many_kept_files_are_not_all_named(

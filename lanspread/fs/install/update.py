@@ -9,6 +9,7 @@ import errno
 from collections.abc import Mapping
 from typing import Final
 
+import attrs
 from blake3 import blake3
 
 from lanspread import limits
@@ -32,6 +33,7 @@ from lanspread.fs.install.staging import (
 from lanspread.fs.install.trees import kind_of, walk
 from lanspread.fs.install.unpack import Opener, open_source
 from lanspread.fs.progress import UNWATCHED, StopOnly, Watch
+from lanspread.model import version_key
 from lanspread.seams import Entry, Folder, Kind
 
 # How a disk says that it does not take this file or this name, whatever is free on it.
@@ -47,6 +49,27 @@ _NOT_TAKEN: Final = {
 }
 
 
+@attrs.frozen
+class Found:
+    """What is in a game's folder: the downloaded version, and what the last install put there."""
+
+    version: str
+    is_installed: bool
+    record: InstallRecord | None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether `local/` is, by its record, of the downloaded version."""
+        recorded = self.record if self.is_installed else None
+        return recorded is not None and version_key(recorded.version) == version_key(self.version)
+
+
+def look(folder: Folder) -> Found:
+    """Raises `NotDownloaded`, `InTheWay` if `local` is no folder, `OSError`."""
+    version = downloaded_version(folder)
+    return Found(version, local_is_there(folder), read_install_record(folder))
+
+
 def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> Installed:
     """Replace `local/` by the downloaded version, with everything in it that is the user's.
 
@@ -57,11 +80,11 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     `FileChanged` if the user's files change meanwhile, `Stopped`, `OSError`.
     """
     make_ready(folder, watch)
-    version = downloaded_version(folder)
-    if not local_is_there(folder):
+    found = look(folder)
+    version, record = found.version, found.record
+    if not found.is_installed:
         raise NotInstalled("the game is not installed")
-    record = read_install_record(folder)
-    if record is not None and record.version == version:
+    if found.is_current:
         return Installed(version=version, changed=False)
     with open_source(folder, open_archive) as source:
         sizes = _sizes_compared(_walk_theirs(folder, watch), record, source.layout.sizes)
