@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lanspread.fs.install.intent import IntentKind, write_intent
 from lanspread.fs.install.names import INSTALLING, LOCAL
-from lanspread.fs.install.record import InstallRecord
+from lanspread.fs.install.record import InstallRecord, check_record
 from lanspread.fs.install.recovery import finish
 from lanspread.fs.install.staging import (
     Installed,
@@ -34,6 +34,7 @@ def install(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> I
     version = downloaded_version(folder)
     if local_is_there(folder):
         return update(folder, open_archive, watch)
+    check_record(folder)
     with open_source(folder, open_archive) as source:
         watch.expect(source.layout.unpacked_bytes)
         check_space(folder, source.needed_bytes)

@@ -17,7 +17,7 @@ from lanspread.fs.errors import CannotKeep, FileChanged, NotInstalled
 from lanspread.fs.install.carry_over import CarryOver, plan_carry_over
 from lanspread.fs.install.intent import IntentKind, write_intent
 from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, OWNED
-from lanspread.fs.install.record import InstallRecord, read_install_record
+from lanspread.fs.install.record import InstallRecord, check_record, read_install_record
 from lanspread.fs.install.recovery import finish
 from lanspread.fs.install.staging import (
     Installed,
@@ -86,6 +86,7 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
         raise NotInstalled("the game is not installed")
     if found.is_current:
         return Installed(version=version, changed=False)
+    check_record(folder)
     with open_source(folder, open_archive) as source:
         sizes = _sizes_compared(_walk_theirs(folder, watch), record, source.layout.sizes)
         watch.expect(source.layout.unpacked_bytes + sizes)

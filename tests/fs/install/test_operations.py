@@ -345,6 +345,47 @@ def test_an_uninstall(game: Path, folder: Folder) -> None:
 # -- in memory, where more can go wrong ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("instead", ["folder", "pipe", "link"])
+def test_no_record_is_needed_to_uninstall(game: Path, folder: Folder, instead: str) -> None:
+    install(folder, open_fake)
+    record = game / ".lanspread/install.json"
+    record.unlink()
+    match instead:
+        case "folder":
+            record.mkdir()
+        case "pipe":
+            os.mkfifo(record)
+        case _:
+            record.symlink_to("/elsewhere")
+    put(game, 2)
+    with pytest.raises(InTheWay, match=r"install\.json"):
+        update(folder, opener({}))
+    assert own_names(folder) == [".lanspread"]
+    assert uninstall(folder).version == ""
+    assert not (game / "local").exists()
+    assert os.path.lexists(record)
+    with pytest.raises(InTheWay, match=r"install\.json"):
+        install(folder, opener({}))
+
+
+@pytest.mark.parametrize("instead", ["file", "link"])
+def test_a_folder_of_ours_that_is_none(game: Path, folder: Folder, instead: str) -> None:
+    install(folder, open_fake)
+    (game / ".lanspread").rename(game / "moved")
+    if instead == "file":
+        (game / ".lanspread").touch()
+    else:
+        (game / ".lanspread").symlink_to(game / "moved")
+    put(game, 2)
+    with pytest.raises(InTheWay, match=r"^\.lanspread is"):
+        update(folder, opener({}))
+    assert own_names(folder) == [".lanspread"]
+    assert uninstall(folder).version == ""
+    with pytest.raises(InTheWay, match=r"^\.lanspread is"):
+        install(folder, opener({}))
+    assert (game / "moved/install.json").exists()
+
+
 @pytest.fixture
 def files() -> MemoryFileSystem:
     files = new_files()
