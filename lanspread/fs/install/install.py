@@ -27,8 +27,8 @@ from lanspread.seams import Folder
 def install(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> Installed:
     """Unpack a game's archives into `local/`; if that is there already, see `update`.
 
-    Raises `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `InTheWay`, `Unrepaired`,
-    `NoSpace`, `UnsafePath`, `ArchiveError`, `FileChanged`, `Stopped`, `OSError`.
+    Raises `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `LeftBehind`, `InTheWay`,
+    `Unrepaired`, `NoSpace`, `UnsafePath`, `ArchiveError`, `FileChanged`, `Stopped`, `OSError`.
     """
     make_ready(folder, watch)
     version = downloaded_version(folder)

@@ -14,11 +14,12 @@ from lanspread.fs.errors import (
     FileChanged,
     FolderNotEmpty,
     InTheWay,
+    LeftBehind,
     NoSpace,
     NotDownloaded,
     Unrepaired,
 )
-from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, NEW_RECORD
+from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, NEW_RECORD, OWNED
 from lanspread.fs.install.record import InstallRecord, drop_record, write_new_record
 from lanspread.fs.install.recovery import recover
 from lanspread.fs.install.trees import kind_of, mark, unmark
@@ -56,8 +57,8 @@ def repaired(folder: Folder, watch: Watch) -> None:
 def make_ready(folder: Folder, watch: Watch) -> None:
     """Make a game's folder ready for an operation on `local/`.
 
-    Raises `Unrepaired`, `FolderNotEmpty` if a name that we need holds something that is not ours or
-    could not be removed, `OSError`.
+    Raises `Unrepaired`, `FolderNotEmpty` if a name that we need holds something that is not ours,
+    `LeftBehind` if it is ours and could not be removed, `OSError`.
     """
     repaired(folder, watch)
     for name in (INSTALLING, BACKUP):
@@ -69,11 +70,29 @@ def make_ready(folder: Folder, watch: Watch) -> None:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                if kind_of(folder, f"{name}/{OWNED}") is Kind.FILE:
+                    raise LeftBehind(name, _first_in(folder, name)) from error
                 raise FolderNotEmpty([name]) from error
         elif kind is not None:
             raise FolderNotEmpty([name])
     # One that an interrupted install left; the next must not take it for its own.
     drop_record(folder, NEW_RECORD)
+
+
+def _first_in(folder: Folder, name: str) -> str:
+    """A file in a folder of ours, or the folder on the way to one that cannot be looked into."""
+    rel = name
+    while True:
+        try:
+            entries = [entry for entry in folder.list(rel) if (rel, entry.name) != (name, OWNED)]
+        except OSError:
+            return rel
+        if not entries:
+            return rel
+        first = min(entries, key=lambda entry: entry.name)
+        rel = f"{rel}/{first.name}"
+        if first.kind is not Kind.FOLDER:
+            return rel
 
 
 def downloaded_version(folder: Folder) -> str:

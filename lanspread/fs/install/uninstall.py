@@ -30,9 +30,9 @@ def uninstall(folder: Folder, watch: Watch = UNWATCHED) -> Uninstalled:
     """Remove `local/` with everything in it.
 
     Once committed it is uninstalled, even if it is stopped or a file cannot be removed yet. Raises
-    `NotInstalled`, `FolderNotEmpty`, `InTheWay`, `Unrepaired`, `FileChanged` if somebody puts
-    something else at `local` meanwhile, `Stopped`, `OSError`; before the commit point `recover`
-    puts everything back.
+    `NotInstalled`, `FolderNotEmpty`, `LeftBehind`, `InTheWay`, `Unrepaired`, `FileChanged` if
+    somebody puts something else at `local` meanwhile, `Stopped`, `OSError`; before the commit point
+    `recover` puts everything back.
     """
     make_ready(folder, watch)
     if not local_is_there(folder):

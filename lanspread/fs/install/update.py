@@ -75,9 +75,9 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
 
     Nothing is done if the install record says that it is of that version.
 
-    Raises `NotInstalled`, `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `InTheWay`,
-    `Unrepaired`, `NoSpace`, `UnsafePath`, `ArchiveError`, `CannotKeep` for a file of the user's,
-    `FileChanged` if the user's files change meanwhile, `Stopped`, `OSError`.
+    Raises `NotInstalled`, `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `LeftBehind`,
+    `InTheWay`, `Unrepaired`, `NoSpace`, `UnsafePath`, `ArchiveError`, `CannotKeep` for a file of
+    the user's, `FileChanged` if the user's files change meanwhile, `Stopped`, `OSError`.
     """
     make_ready(folder, watch)
     found = look(folder)

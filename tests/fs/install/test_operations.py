@@ -31,7 +31,7 @@ from lanspread.fs.install.record import read_install_record
 from lanspread.fs.install.recovery import recover
 from lanspread.fs.install.uninstall import uninstall
 from lanspread.fs.install.update import update
-from lanspread.seams import Folder, Kind
+from lanspread.seams import Folder
 from lanspread.testing import FaultyFileSystem, MemoryFileSystem
 from tests.fs.install.support import (
     PATH,
@@ -345,47 +345,6 @@ def test_an_uninstall(game: Path, folder: Folder) -> None:
 # -- in memory, where more can go wrong ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("instead", ["folder", "pipe", "link"])
-def test_no_record_is_needed_to_uninstall(game: Path, folder: Folder, instead: str) -> None:
-    install(folder, open_fake)
-    record = game / ".lanspread/install.json"
-    record.unlink()
-    match instead:
-        case "folder":
-            record.mkdir()
-        case "pipe":
-            os.mkfifo(record)
-        case _:
-            record.symlink_to("/elsewhere")
-    put(game, 2)
-    with pytest.raises(InTheWay, match=r"install\.json"):
-        update(folder, opener({}))
-    assert own_names(folder) == [".lanspread"]
-    assert uninstall(folder).version == ""
-    assert not (game / "local").exists()
-    assert os.path.lexists(record)
-    with pytest.raises(InTheWay, match=r"install\.json"):
-        install(folder, opener({}))
-
-
-@pytest.mark.parametrize("instead", ["file", "link"])
-def test_a_folder_of_ours_that_is_none(game: Path, folder: Folder, instead: str) -> None:
-    install(folder, open_fake)
-    (game / ".lanspread").rename(game / "moved")
-    if instead == "file":
-        (game / ".lanspread").touch()
-    else:
-        (game / ".lanspread").symlink_to(game / "moved")
-    put(game, 2)
-    with pytest.raises(InTheWay, match=r"^\.lanspread is"):
-        update(folder, opener({}))
-    assert own_names(folder) == [".lanspread"]
-    assert uninstall(folder).version == ""
-    with pytest.raises(InTheWay, match=r"^\.lanspread is"):
-        install(folder, opener({}))
-    assert (game / "moved/install.json").exists()
-
-
 @pytest.fixture
 def files() -> MemoryFileSystem:
     files = new_files()
@@ -401,18 +360,6 @@ def test_a_full_disk_is_found_out_before(files: MemoryFileSystem) -> None:
             install(folder, open_fake)
         assert caught.value.needed > limits.MIB > caught.value.free
         assert own_names(folder) == []
-
-
-def test_a_full_disk_is_no_reason_not_to_uninstall(files: MemoryFileSystem) -> None:
-    with files.open_folder(PATH) as folder:
-        install(folder, open_fake)
-    faulty = FaultyFileSystem(files)
-    faulty.fail(errno.ENOSPC, operations={"truncate", "write_at"})
-    with faulty.open_folder(PATH) as full:
-        assert uninstall(full).version == "1.0"
-        assert own_names(full) == [".lanspread"]
-        assert not full.exists("local")
-    assert faulty.failures
 
 
 def test_a_disk_that_becomes_full(files: MemoryFileSystem) -> None:
@@ -471,46 +418,6 @@ def test_a_local_that_somebody_makes_in_the_middle(files: MemoryFileSystem) -> N
         files.discard(f"{PATH}/local")
         assert recover(faulty).blocked is None
         assert (files_in(faulty, "local") or {})["save"] == b"saved"
-
-
-@pytest.mark.parametrize("instead", ["link", "file", "folder", "nothing"])
-@pytest.mark.parametrize("act", ["update", "uninstall"])
-def test_something_else_is_at_local_when_that_is_renamed(
-    files: MemoryFileSystem, act: str, instead: str
-) -> None:
-    with files.open_folder(PATH) as folder:
-        install(folder, open_fake)
-    put_game(files, 2)
-    local = f"{PATH}/local"
-
-    def swap(step: object) -> None:
-        if instead == "nothing" and ".lanspread.json.tmp ->" in str(step):
-            files.discard(local)
-        elif instead != "nothing" and str(step).endswith(f"{local} -> {PATH}/.local.backup)"):
-            files.discard(local)
-            match instead:
-                case "link":
-                    files.make_link(local, "/elsewhere")
-                case "file":
-                    files.write_file(local, b"theirs")
-                case "folder":
-                    files.write_file(f"{local}/theirs", b"theirs")
-
-    with FaultyFileSystem(files, on_step=swap).open_folder(PATH) as faulty:
-        with pytest.raises(FileChanged, match="local"):
-            update(faulty, open_fake) if act == "update" else uninstall(faulty)
-        recovery = recover(faulty)
-        assert recovery.blocked is None
-        assert own_names(faulty) == [".lanspread"]
-        match instead:
-            case "link":
-                assert faulty.entry("local").kind is Kind.LINK
-            case "file":
-                assert faulty.entry("local").kind is Kind.FILE
-            case "folder":
-                assert files_in(faulty, "local") == {"theirs": b"theirs"}
-            case _:
-                assert not faulty.exists("local")
 
 
 class Locked(RecordingFolder):
