@@ -144,8 +144,9 @@ class Downloads:
         if fetching is None:
             raise LanspreadError(
                 Code.BUSY,
-                f"{shown(operation.game_id)} is not downloaded now: {operation.kind} is under way",
-                "only a download can be paused",
+                f"{shown(operation.game_id)} is busy: {operation.kind} is under way, and only a "
+                "download can be paused or resumed",
+                "wait for it, or cancel it",
             )
         return operation, fetching
 

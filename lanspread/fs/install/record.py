@@ -114,11 +114,17 @@ def promote_record(folder: Folder) -> None:
 
 
 def drop_record(folder: Folder, rel: str) -> None:
-    """`RECORD` or `NEW_RECORD` is gone from the disk when this returns, but for what is no file."""
-    if _is_file(folder, rel):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            folder.remove_file(rel)
+    """`RECORD` or `NEW_RECORD` is gone from the disk when this returns, but for what is no file.
+
+    So is the folder that it was in, if nothing else is.
+    """
+    for name in (rel, f"{rel}.tmp"):
+        if _is_file(folder, name):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                folder.remove_file(name)
     _sync(folder)
+    with contextlib.suppress(OSError):
+        folder.remove_folder(OWN_FOLDER)
 
 
 def check_record(folder: Folder) -> None:

@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from lanspread import limits
 from lanspread.fs.errors import CannotKeep, FileChanged, NotInstalled
-from lanspread.fs.install.carry_over import CarryOver, plan_carry_over
+from lanspread.fs.install.carry_over import CarryOver, not_keepable, plan_carry_over
 from lanspread.fs.install.intent import IntentKind, write_intent
 from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, OWNED
 from lanspread.fs.install.record import InstallRecord, check_record, read_install_record
@@ -123,6 +123,9 @@ def _walk_theirs(folder: Folder, watch: Watch, root: str = LOCAL) -> dict[str, E
     # Ours is an empty file. A name that we need for ourselves can keep nothing for the user.
     if marker is not None and (marker.kind is not Kind.FILE or marker.size):
         raise CannotKeep(OWNED, "its name is reserved")
+    for path, entry in found.items():
+        if entry.kind is Kind.OTHER:
+            raise not_keepable(path)
     return found
 
 

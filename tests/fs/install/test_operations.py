@@ -337,8 +337,7 @@ def test_an_uninstall(game: Path, folder: Folder) -> None:
     (game / "local/save").write_bytes(b"saved")
     watch = Counter()
     assert uninstall(folder, watch).version == "1.0"
-    assert sorted(os.listdir(game)) == [".lanspread", "game.eti", "version.ini"]
-    assert os.listdir(game / ".lanspread") == []
+    assert sorted(os.listdir(game)) == ["game.eti", "version.ini"]
     assert watch.done == watch.expected == sum(map(len, contents(V1).values())) + 5
 
 
