@@ -27,7 +27,7 @@ from lanspread.fs.paths import is_root_archive, shown
 from lanspread.fs.progress import Watch
 from lanspread.fs.stoppable import StoppableWatch, run_stoppable
 from lanspread.model import GameSummary, fold_id, version_key
-from lanspread.operations.downloads import Downloads
+from lanspread.operations.downloads import Downloads, refuse_withheld
 from lanspread.operations.performing import Performer, Work
 from lanspread.seams import Entropy, Folder, Threads
 from lanspread.transfer.access import GameAccess
@@ -225,6 +225,7 @@ class LocalOperations:
         local = self._library.games.get(fold_id(game_id))
         if local is not None:
             return local
+        refuse_withheld(self._library, game_id)
         if self._downloads.is_offered(game_id):
             raise _not_downloaded(game_id)
         raise LanspreadError(

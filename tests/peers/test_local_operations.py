@@ -218,6 +218,31 @@ async def test_what_cannot_be_done_is_said_at_once(
         assert error.value.remedy
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        InstallGame(id="Doom"),
+        UpdateGame(id="Doom"),
+        UninstallGame(id="Doom"),
+        RemoveGame(id="Doom"),
+        DownloadGame(id="Doom"),
+    ],
+)
+async def test_folders_that_collide_are_named_as_the_reason(
+    autojump_clock: MockClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: GameCommand,
+) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        ann = await alone(party, lan, tmp_path, a_game("1"))
+        # Not every disk can hold two such folders.
+        monkeypatch.setattr(ann.library, "is_withheld", lambda game_id: game_id == "Doom")
+        with pytest.raises(LanspreadError, match="several folders") as error:
+            await ann.execute(command)
+        assert error.value.code is Code.NOT_AVAILABLE
+
+
 async def test_what_is_only_at_others_is_not_available(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
