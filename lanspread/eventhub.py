@@ -24,7 +24,7 @@ from lanspread.events import GameFiles, LibraryUpdated, PeerEvent, event_data
 from lanspread.seams import WallClock
 
 # Fields written `name?` in docs/api.md: left out where there is nothing to say.
-_OPTIONAL_FIELDS = frozenset({"needed_bytes", "files_omitted"})
+_OPTIONAL_FIELDS = frozenset({"needed_bytes", "files_omitted", "kept_omitted"})
 # How many ended operations are remembered, so that a late progress event of one is recognised.
 _ENDED_KEPT = 1_024
 _BATCH_EVENTS = 256

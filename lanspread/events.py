@@ -225,10 +225,12 @@ class UpdateProgress(ChangeProgress):
 
 @attrs.frozen(kw_only=True)
 class UpdateFinished(ChangeFinished):
-    """`kept`: the user's files in `local/` that were carried over, as they are called now."""
+    """`kept`: the user's files in `local/` that were carried over, as they are called now: the
+    first of them. `kept_omitted`: how many more there are."""
 
     event_type: ClassVar[str] = "update.finished"
     kept: tuple[str, ...]
+    kept_omitted: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -278,10 +280,12 @@ class RemoveProgress(ChangeProgress):
 
 @attrs.frozen(kw_only=True)
 class RemoveFinished(ChangeFinished):
-    """`kept`: files of the download that somebody changed, so that they are not ours to remove."""
+    """`kept`: files of the download that somebody changed, so that they are not ours to remove: the
+    first of them. `kept_omitted`: how many more there are."""
 
     event_type: ClassVar[str] = "remove.finished"
     kept: tuple[str, ...]
+    kept_omitted: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -331,13 +331,14 @@ export interface RemoveFailed {
   remedy: string;
 }
 
-/** `kept`: files of the download that somebody changed, so that they are not ours to remove. */
+/** `kept`: files of the download that somebody changed, so that they are not ours to remove: the first of them. `kept_omitted`: how many more there are. */
 export interface RemoveFinished {
   operation_id: string;
   id: string;
   version: string;
   seconds: number;
   kept: string[];
+  kept_omitted?: number;
 }
 
 export interface RemoveProgress {
@@ -412,13 +413,14 @@ export interface UpdateFailed {
   remedy: string;
 }
 
-/** `kept`: the user's files in `local/` that were carried over, as they are called now. */
+/** `kept`: the user's files in `local/` that were carried over, as they are called now: the first of them. `kept_omitted`: how many more there are. */
 export interface UpdateFinished {
   operation_id: string;
   id: string;
   version: string;
   seconds: number;
   kept: string[];
+  kept_omitted?: number;
 }
 
 export interface UpdateProgress {

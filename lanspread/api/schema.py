@@ -12,7 +12,13 @@ from lanspread.api.encoding import OPTIONAL_GAME_FIELDS
 from lanspread.api.rpc import METHODS, SUBSCRIBE, Fault, Since, Subscribe
 from lanspread.commands import Done, GameCommand, OperationStarted, PeerCommand
 from lanspread.errors import Code
-from lanspread.events import PAUSE_REASONS, OperationFailed, PeerEvent
+from lanspread.events import (
+    PAUSE_REASONS,
+    OperationFailed,
+    PeerEvent,
+    RemoveFinished,
+    UpdateFinished,
+)
 from lanspread.model import FileEntry
 from lanspread.views import (
     GameView,
@@ -83,6 +89,8 @@ def build() -> dict[str, Any]:
     _loosen(defs["Game"], OPTIONAL_GAME_FIELDS)
     _loosen(defs["DownloadPaused"], ("needed_bytes",))
     _loosen(defs["GameFiles"], ("files_omitted",))
+    for name in (UpdateFinished.__name__, RemoveFinished.__name__):
+        _loosen(defs[name], ("kept_omitted",))
     defs["GameFiles"]["properties"]["files"]["items"] = {"$ref": "#/$defs/File"}
     defs["DownloadPaused"]["properties"]["reason"] = {"enum": list(PAUSE_REASONS)}
     defs["GameDetail"] = _game_detail()

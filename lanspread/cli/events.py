@@ -18,7 +18,7 @@ _DONE = {
     "uninstall": "uninstalled",
     "remove": "removed",
 }
-# How many kept files are named to a person; --json has them all.
+# How many kept files are named to a person; --json has more.
 _NAMED = 5
 _PAUSES = {
     "user": "paused",
@@ -103,7 +103,8 @@ def _finished(area: str, data: dict[str, Any]) -> str:
     kept = data.get("kept") or []
     if not kept:
         return f"{done}, in {data['seconds']:.1f} s"
-    more = "" if len(kept) <= _NAMED else f" and {len(kept) - _NAMED} more"
+    unnamed = len(kept[_NAMED:]) + (data.get("kept_omitted") or 0)
+    more = f" and {unnamed} more" if unnamed else ""
     return f"{done}; kept {', '.join(kept[:_NAMED])}{more}"
 
 

@@ -10,6 +10,7 @@ from lanspread.cli.follow import display, follow
 from lanspread.cli.interrupt import until_interrupted
 from lanspread.cli.main import DONE, INTERRUPTED
 from lanspread.cli.operate import say_it_goes_on
+from lanspread.errors import Code, LanspreadError
 
 
 async def get_game(
@@ -46,12 +47,33 @@ async def get_game(
 
 
 async def _install(client: Client, game: str, as_json: bool, *, named: bool) -> int:
-    """Install what was fetched; `named`: a variant was, so that nothing newer is wanted."""
-    found = next(
-        (one for one in await client.call("games.list") if one["id"].casefold() == game.casefold()),
-        None,
-    )
+    """Install what was fetched, or follow whoever does; `named`: a variant was, so that nothing
+    newer is wanted."""
+    found = await _shown(client, game)
     kind = "update" if found is not None and found["installed"] and not named else "install"
-    operation_id = (await client.call(f"game.{kind}", id=game))["operation_id"]
+    operation_id, kind = await _begun(client, game, kind)
     with display(game, as_json) as show:
         return await follow(client, operation_id, kind, show)
+
+
+async def _begun(client: Client, game: str, kind: str) -> tuple[str, str]:
+    """The operation that installs the game, and its kind: begun now, or by the peer itself, which
+    may install unasked what was fetched."""
+    try:
+        return (await client.call(f"game.{kind}", id=game))["operation_id"], kind
+    except LanspreadError as error:
+        if error.code is not Code.BUSY:
+            raise
+        found = await _shown(client, game)
+        running = None if found is None else found["operation"]
+        if running is None:
+            # That one has ended since.
+            return (await client.call(f"game.{kind}", id=game))["operation_id"], kind
+        if running["kind"] not in ("install", "update"):
+            raise
+        return running["operation_id"], running["kind"]
+
+
+async def _shown(client: Client, game: str) -> dict[str, Any] | None:
+    games: list[dict[str, Any]] = await client.call("games.list")
+    return next((one for one in games if one["id"].casefold() == game.casefold()), None)

@@ -13,6 +13,7 @@ __all__ = [
     "FolderNotEmpty",
     "FsError",
     "InTheWay",
+    "LeftBehind",
     "NoSpace",
     "NotDownloaded",
     "NotHere",
@@ -56,6 +57,21 @@ class FolderNotEmpty(FsError):
         super().__init__(
             "the folder holds files of its own: " + ", ".join(shown(name) for name in self.names)
         )
+
+
+class LeftBehind(FsError):
+    """The folder `name` is ours, from an earlier operation, and could not be removed yet.
+
+    `path` is something in it that is still there.
+    """
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(
+            f"{shown(name)} is left of an earlier operation and cannot be removed: "
+            f"{shown(path)} is still there"
+        )
+        self.name = name
+        self.path = path
 
 
 class InTheWay(FsError):

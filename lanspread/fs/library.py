@@ -66,6 +66,10 @@ class Library:
         """Whether all that is known now will be known at the next start without a walk."""
         return self._shelf.is_settled
 
+    def is_withheld(self, game_id: str) -> bool:
+        """Whether several folders name the game, so that none is it; there was a warning."""
+        return self._shelf.is_withheld(game_id)
+
     async def rescan(self, game_id: str) -> LocalGame | None:
         """Walk one game, held or not, and return what is there now; None if there is no such game.
 

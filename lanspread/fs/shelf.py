@@ -155,6 +155,10 @@ class Shelf:
         game = self.games.get(fold_id(game_id))
         return game_id if game is None else game.id
 
+    def is_withheld(self, game_id: str) -> bool:
+        """Whether several folders name the game, so that none is it."""
+        return self._lookout.name_of(fold_id(game_id), game_id) is None
+
     async def digests(self, game_id: str, manifest_hash: bytes) -> tuple[bytes, ...]:
         key = fold_id(game_id)
         with self._digest_task.wanting(key):

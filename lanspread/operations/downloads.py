@@ -99,6 +99,8 @@ class Downloads:
                 Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"
             )
         local = self._library.games.get(fold_id(game_id))
+        if local is None:
+            refuse_withheld(self._library, game_id)
         variants = group(self._context.offers(game_id))
         expected = self._rules.expected_version(game_id)
         chosen = choose(variants, named=variant, expected_version=expected)
@@ -144,8 +146,9 @@ class Downloads:
         if fetching is None:
             raise LanspreadError(
                 Code.BUSY,
-                f"{shown(operation.game_id)} is not downloaded now: {operation.kind} is under way",
-                "only a download can be paused",
+                f"{shown(operation.game_id)} is busy: {operation.kind} is under way, and only a "
+                "download can be paused or resumed",
+                "wait for it, or cancel it",
             )
         return operation, fetching
 
@@ -336,3 +339,13 @@ def _nothing_offered(game_id: str, variants: list[Variant], named: str | None) -
     return LanspreadError(
         Code.NOT_FOUND, f"no connected peer offers {game_id}", "see `lanspread games`"
     )
+
+
+def refuse_withheld(library: Library, game_id: str) -> None:
+    """Raises `LanspreadError` if several folders name the game."""
+    if library.is_withheld(game_id):
+        raise LanspreadError(
+            Code.NOT_AVAILABLE,
+            f"several folders here name the game {shown(game_id)}, so it is left out",
+            "they differ only in case or Unicode form: rename or remove all of them but one",
+        )

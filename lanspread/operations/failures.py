@@ -14,6 +14,7 @@ from lanspread.fs.errors import (
     FolderNotEmpty,
     FsError,
     InTheWay,
+    LeftBehind,
     NoSpace,
     NotDownloaded,
     NotHere,
@@ -55,6 +56,7 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(Code.INTERNAL, message, _LOG, expected=False)
 
 
+_HELD = "close what uses it, or make it a file that can be removed, and try again"
 _LOG = "see the log of this peer"
 _NEW_ARCHIVE = "fetch the game again, or get it from somebody else"
 
@@ -73,6 +75,8 @@ def _of_folder(error: FsError | UnsafePath) -> tuple[Code, str]:
     match error:
         case FolderNotEmpty():
             return Code.FOLDER_NOT_EMPTY, "move these files away, or choose another games folder"
+        case LeftBehind():
+            return Code.IO_ERROR, _HELD
         case InTheWay():
             return Code.FOLDER_NOT_EMPTY, "move it away and try again"
         case UnsafePath():

@@ -9,7 +9,7 @@ Source: ARCHITECTURE.md, "Operations".
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import trio
 
@@ -21,13 +21,13 @@ from lanspread.fs.install.install import install
 from lanspread.fs.install.remove import remove
 from lanspread.fs.install.staging import Installed
 from lanspread.fs.install.uninstall import uninstall
-from lanspread.fs.install.update import update
+from lanspread.fs.install.update import Found, look, update
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.paths import is_root_archive, shown
 from lanspread.fs.progress import Watch
 from lanspread.fs.stoppable import StoppableWatch, run_stoppable
 from lanspread.model import GameSummary, fold_id, version_key
-from lanspread.operations.downloads import Downloads
+from lanspread.operations.downloads import Downloads, refuse_withheld
 from lanspread.operations.performing import Performer, Work
 from lanspread.seams import Entropy, Folder, Threads
 from lanspread.transfer.access import GameAccess
@@ -163,9 +163,10 @@ class LocalOperations:
 
     async def _install(self, operation: Operation) -> OperationEvent:
         began = trio.current_time()
-        local = await self._begin(operation)
-        installed = Installed(version=local.version)
-        if not _is_installed(local):
+        await self._begin(operation)
+        found = await self._look(operation.game_id)
+        installed = Installed(version=found.version, changed=False)
+        if not found.is_current:
             installed = await self._change(
                 operation, lambda folder, watch: install(folder, open_archive, watch)
             )
@@ -178,9 +179,10 @@ class LocalOperations:
 
     async def _update(self, operation: Operation) -> OperationEvent:
         began = trio.current_time()
-        local = await self._begin(operation)
-        updated = Installed(version=local.version)
-        if local.installed and not _is_installed(local):
+        await self._begin(operation)
+        found = await self._look(operation.game_id)
+        updated = Installed(version=found.version, changed=False)
+        if found.is_installed and not found.is_current:
             updated = await self._change(
                 operation, lambda folder, watch: update(folder, open_archive, watch)
             )
@@ -189,7 +191,7 @@ class LocalOperations:
             id=operation.game_id,
             version=updated.version,
             seconds=trio.current_time() - began,
-            kept=updated.kept,
+            **_told(updated.kept),
         )
 
     async def _uninstall(self, operation: Operation) -> OperationEvent:
@@ -214,7 +216,7 @@ class LocalOperations:
             id=operation.game_id,
             version=local.version,
             seconds=trio.current_time() - began,
-            kept=done.kept,
+            **_told(done.kept),
         )
 
     # -- how they do it ----------------------------------------------------------------------------
@@ -223,6 +225,7 @@ class LocalOperations:
         local = self._library.games.get(fold_id(game_id))
         if local is not None:
             return local
+        refuse_withheld(self._library, game_id)
         if self._downloads.is_offered(game_id):
             raise _not_downloaded(game_id)
         raise LanspreadError(
@@ -250,6 +253,18 @@ class LocalOperations:
             )
         )
         return local
+
+    async def _look(self, game_id: str) -> Found:
+        """What is on the disk now, which the library may not have seen yet.
+
+        Where there is nothing to do, nobody who fetches the game is disturbed.
+        """
+
+        def work() -> Found:
+            with self._library.open_game(game_id) as folder:
+                return look(folder)
+
+        return await self._threads.run(work)
 
     async def _change(
         self, operation: Operation, call: Callable[[Folder, Watch], T], *, last: bool = False
@@ -315,6 +330,19 @@ def _is_installed(local: LocalGame) -> bool:
     """Whether what is in `local/` is, by its record, of the downloaded version."""
     version = local.installed_version
     return version is not None and version_key(version) == version_key(local.version)
+
+
+class _Kept(TypedDict):
+    kept: tuple[str, ...]
+    kept_omitted: int | None
+
+
+def _told(kept: tuple[str, ...]) -> _Kept:
+    """What an event names of very many files: no client could take all of them."""
+    omitted = len(kept) - limits.MAX_IDS_PER_EVENT
+    return _Kept(
+        kept=kept[: limits.MAX_IDS_PER_EVENT], kept_omitted=omitted if omitted > 0 else None
+    )
 
 
 def _about(local: LocalGame, kind: OperationKind) -> int:

@@ -81,7 +81,10 @@ async def test_schema_describes_methods_and_events() -> None:
     for kind in ("install", "update", "uninstall", "remove"):
         for what in ("begin", "progress", "finished", "failed", "cancelled"):
             assert f"{kind}.{what}" in schema["x-events"]
-    assert "kept" in schema["$defs"]["UpdateFinished"]["required"]
+    for kind in ("UpdateFinished", "RemoveFinished"):
+        assert "kept" in schema["$defs"][kind]["required"]
+        assert "kept_omitted" in schema["$defs"][kind]["properties"]
+        assert "kept_omitted" not in schema["$defs"][kind]["required"]
     assert "download.progress" in schema["x-events"]
     assert "warning" in schema["x-events"]
     game = schema["$defs"]["Game"]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
 from lanspread.api import ApiServer
 from lanspread.cli import app, get, look, operate
 from lanspread.cli.client import Endpoint, NoPeerError, open_endpoint
+from lanspread.commands import InstallGame, OperationStarted, PeerCommand
+from lanspread.errors import Code, LanspreadError
+from lanspread.events import InstallFinished, PeerEvent, UpdateFinished
+from lanspread.views import OperationKind, OperationState, OperationView
 from tests.api.fake import (
     TOKEN,
     FakeRuntime,
@@ -80,6 +86,62 @@ async def test_get_prints_events_and_the_last_one_last(
         assert set(events[0]) == {"seq", "time", "type", "data"}
         assert await get.get_game(STATE, "quake", None, False, False) == 0
         assert "1.0 kB in 2.0 s" in capsys.readouterr().out
+
+
+class InstallsUnasked(FakeRuntime):
+    """It is updating, or installing, or what it was busy with is over; then calls are taken."""
+
+    def __init__(self, kind: OperationKind | None) -> None:
+        super().__init__()
+        self.kind = kind
+
+    async def execute(self, command: PeerCommand) -> object:
+        if not isinstance(command, InstallGame):
+            return await super().execute(command)
+        if [one for one in self.executed if isinstance(one, InstallGame)]:
+            self._end(InstallFinished)
+            return OperationStarted("op-3")
+        self.executed.append(command)
+        if self.kind is not None:
+            view = OperationView(
+                operation_id="op-3",
+                kind=self.kind,
+                state=OperationState.RUNNING,
+                done_bytes=1,
+                total_bytes=2,
+            )
+            self.all_games = (attrs.evolve(self.all_games[0], operation=view),)
+            if self.kind is OperationKind.UPDATE:
+                self._end(partial(UpdateFinished, kept=()))
+            else:
+                self._end(InstallFinished)
+        raise LanspreadError(Code.BUSY, "quake is busy: something is under way", "wait for it")
+
+    def _end(self, event: Callable[..., PeerEvent]) -> None:
+        self.events.publish(event(operation_id="op-3", id="quake", version="1.0", seconds=1.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "end"),
+    [
+        (OperationKind.UPDATE, 0, "update.finished"),
+        (OperationKind.INSTALL, 0, "install.finished"),
+        (None, 0, "install.finished"),
+        (OperationKind.UNINSTALL, 1, "download.finished"),
+    ],
+)
+async def test_get_follows_what_the_peer_installs_unasked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: OperationKind | None,
+    code: int,
+    end: str,
+) -> None:
+    async with running(InstallsUnasked(kind)) as (_, server):
+        found(monkeypatch, server)
+        work = get.get_game(STATE, "quake", None, False, True, install=True)
+        assert await code_of(work) == code
+        assert printed_json(capsys)[-1]["type"] == end
 
 
 async def test_get_without_waiting(

@@ -93,6 +93,11 @@ OPERATION = {"operation_id": "op", "id": "quake"}
         ("remove.finished", {"version": "1", "seconds": 2.0, "kept": []}, "removed, in 2.0 s"),
         (
             "update.finished",
+            {"version": "2", "seconds": 2.0, "kept": ["a"] * 6, "kept_omitted": 994},
+            "up to date: version 2; kept a, a, a, a, a and 995 more",
+        ),
+        (
+            "update.finished",
             {"version": "2", "seconds": 2.0, "kept": [f"save{n}" for n in range(7)]},
             "up to date: version 2; kept save0, save1, save2, save3, save4 and 2 more",
         ),

@@ -216,6 +216,7 @@ async def test_twins_are_withheld(world: World, autojump_clock: MockClock) -> No
         await settled()
         assert library.games == {}
         assert world.warnings == ["game_collision"]
+        assert [library.is_withheld(name) for name in ("gamE", "nothing")] == [True, False]
         assert await library.rescan("Game") is None
         with pytest.raises(InTheWay):
             library.make_game("gaMe")

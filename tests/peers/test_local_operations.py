@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from lanspread import limits
 from lanspread.commands import (
     DownloadGame,
     GameCommand,
@@ -216,6 +218,31 @@ async def test_what_cannot_be_done_is_said_at_once(
         assert error.value.remedy
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        InstallGame(id="Doom"),
+        UpdateGame(id="Doom"),
+        UninstallGame(id="Doom"),
+        RemoveGame(id="Doom"),
+        DownloadGame(id="Doom"),
+    ],
+)
+async def test_folders_that_collide_are_named_as_the_reason(
+    autojump_clock: MockClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: GameCommand,
+) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        ann = await alone(party, lan, tmp_path, a_game("1"))
+        # Not every disk can hold two such folders.
+        monkeypatch.setattr(ann.library, "is_withheld", lambda game_id: game_id == "Doom")
+        with pytest.raises(LanspreadError, match="several folders") as error:
+            await ann.execute(command)
+        assert error.value.code is Code.NOT_AVAILABLE
+
+
 async def test_what_is_only_at_others_is_not_available(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
@@ -308,6 +335,44 @@ async def test_a_failing_fetch_fails_the_update_and_leaves_what_is_installed(
         failed = [event for event in seen if event.type == "download.failed"]
         assert [event.data["operation_id"] for event in failed] == [end.data["operation_id"]]
         assert local_files(tmp_path / "b")["quake.exe"] == b"program 1"
+
+
+@pytest.mark.parametrize("command", [InstallGame(id="Quake"), UpdateGame(id="Quake")])
+async def test_the_disk_and_not_the_library_says_what_is_installed(
+    autojump_clock: MockClock, tmp_path: Path, command: GameCommand
+) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        ann = await alone(party, lan, tmp_path, a_game("1"))
+        await do(ann, InstallGame(id="Quake"))
+        shutil.rmtree(tmp_path / "games/Quake/local")
+        assert game(ann, "Quake").installed
+        end, _ = await do(ann, command)
+        assert end.type.endswith(".finished")
+        # An update only fetches what is not installed.
+        assert bool(local_files(tmp_path)) == isinstance(command, InstallGame)
+        assert game(ann, "Quake").installed == isinstance(command, InstallGame)
+
+
+async def test_very_many_kept_files_are_not_all_named(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_IDS_PER_EVENT", 3)
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        write_game(tmp_path / "b", "Quake", a_game("1"))
+        host = lan.add_host("b")
+        ben = await party.start(host, tmp_path / "b")
+        await do(ben, InstallGame(id="Quake"))
+        local = tmp_path / "b/games/Quake/local"
+        for version, count in (("2", 3), ("3", 5)):
+            for number in range(count):
+                (local / f"save{number}").write_bytes(b"s")
+            write_game(tmp_path / "b", "Quake", a_game(version))
+            await party.leave(host)
+            ben = await party.start(host, tmp_path / "b")
+            end, _ = await do(ben, UpdateGame(id="Quake"))
+            assert end.data["kept"] == ["save0", "save1", "save2"]
+            assert end.data.get("kept_omitted") == (2 if count == 5 else None)
+            assert len(list(local.glob("save*"))) == count
 
 
 @pytest.mark.parametrize("archive", [True, False])

@@ -46,5 +46,6 @@ function finished(operation, id, data, store, act) {
     return { detail, action: canInstall ? { label: "Install", run: () => act("game.install", id) } : null };
   }
   const kept = data.kept ?? [];
-  return kept.length ? { detail: `${plural(kept.length, "file")} of yours kept: ${some(kept)}` } : {};
+  const count = kept.length + (data.kept_omitted ?? 0);
+  return count ? { detail: `${plural(count, "file")} of yours kept: ${some(kept)}` } : {};
 }

@@ -76,6 +76,11 @@ def plan_carry_over(
     return _Planner(theirs, record, new, new_folders, digest_of, folds).run()
 
 
+def not_keepable(path: str) -> CannotKeep:
+    """What to say of a pipe, a socket or a device of the user's."""
+    return CannotKeep(path, "it is neither a file, a folder nor a link")
+
+
 class _Planner:
     def __init__(
         self,
@@ -114,7 +119,7 @@ class _Planner:
                 case Kind.FILE | Kind.LINK:
                     self._judge(path, entry)
                 case Kind.OTHER:
-                    raise CannotKeep(path, "it is neither a file, a folder nor a link")
+                    raise not_keepable(path)
         return CarryOver(tuple(self._made), tuple(self._keeps), tuple(self._empty))
 
     def _judge(self, path: str, entry: Entry) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lanspread.fs.install.intent import IntentKind, write_intent
 from lanspread.fs.install.names import INSTALLING, LOCAL
-from lanspread.fs.install.record import InstallRecord
+from lanspread.fs.install.record import InstallRecord, check_record
 from lanspread.fs.install.recovery import finish
 from lanspread.fs.install.staging import (
     Installed,
@@ -27,13 +27,14 @@ from lanspread.seams import Folder
 def install(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> Installed:
     """Unpack a game's archives into `local/`; if that is there already, see `update`.
 
-    Raises `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `InTheWay`, `Unrepaired`,
-    `NoSpace`, `UnsafePath`, `ArchiveError`, `FileChanged`, `Stopped`, `OSError`.
+    Raises `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `LeftBehind`, `InTheWay`,
+    `Unrepaired`, `NoSpace`, `UnsafePath`, `ArchiveError`, `FileChanged`, `Stopped`, `OSError`.
     """
     make_ready(folder, watch)
     version = downloaded_version(folder)
     if local_is_there(folder):
         return update(folder, open_archive, watch)
+    check_record(folder)
     with open_source(folder, open_archive) as source:
         watch.expect(source.layout.unpacked_bytes)
         check_space(folder, source.needed_bytes)

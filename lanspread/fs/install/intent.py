@@ -1,20 +1,25 @@
 """The intent log of a game: what was being done with `local/`, so that recovery knows.
 
-One small file, replaced atomically. It is read back from a folder that anyone may have copied in
-from anywhere; what is not exactly of this format is `UNREADABLE`, and then nothing is touched.
+One small file, replaced atomically. An empty one says `uninstalling`: a full disk has room for a
+name, and there an uninstall is wanted most. No crash makes one of another, because contents are on
+the disk before they get the name; and under it nothing goes that is not marked.
+
+It is read back from a folder that anyone may have copied in from anywhere; what is not exactly of
+this format is `UNREADABLE`, and then nothing is touched.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 from typing import Annotated, Final, Literal
 
 import attrs
 import msgspec
 
 from lanspread.fs.download.records import replace_file
-from lanspread.fs.install.names import INTENT
+from lanspread.fs.install.names import INTENT, INTENT_SCRATCH
 from lanspread.seams import Folder, Kind
 
 _MAX_BYTES: Final = 4096
@@ -64,7 +69,9 @@ def encode_intent(kind: IntentKind, version: str) -> bytes:
 
 
 def decode_intent(data: bytes) -> Intent:
-    """What `encode_intent` made, `UNREADABLE` for anything else."""
+    """What `encode_intent` made, `UNREADABLE` for anything else; nothing is `uninstalling`."""
+    if not data:
+        return Intent(IntentKind.UNINSTALLING)
     try:
         stored = _decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -87,6 +94,20 @@ def read_intent(folder: Folder) -> Intent:
 def write_intent(folder: Folder, kind: IntentKind, version: str) -> None:
     """Replace the intent; it is on the disk when this returns. Raises `OSError`."""
     replace_file(folder, INTENT, encode_intent(kind, version))
+
+
+def write_uninstalling(folder: Folder, version: str) -> None:
+    """As `write_intent`, on a full disk too: there the intent is an empty file."""
+    try:
+        write_intent(folder, IntentKind.UNINSTALLING, version)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            folder.remove_file(INTENT_SCRATCH)
+        with folder.open(INTENT, "create") as file:
+            file.sync()
+        folder.sync_folder()
 
 
 def clear_intent(folder: Folder) -> None:

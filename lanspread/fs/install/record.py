@@ -7,6 +7,7 @@ update keeps everything that differs. Its paths are only ever looked up, never o
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -15,11 +16,14 @@ import msgspec
 
 from lanspread import limits
 from lanspread.fs.download.records import replace_file
+from lanspread.fs.errors import InTheWay
 from lanspread.fs.install.names import NEW_RECORD, RECORD
 from lanspread.fs.manifest import DIGEST_BYTES
 from lanspread.fs.paths import OWN_FOLDER
-from lanspread.seams import Folder
+from lanspread.seams import Folder, Kind
 
+# Nothing has the name, or what it is in is a file or a link.
+_NOT_THERE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _MAX_BYTES: Final = 512 * limits.MIB
 
 
@@ -81,7 +85,12 @@ def decode_install_record(data: bytes) -> InstallRecord | None:
 
 
 def read_install_record(folder: Folder) -> InstallRecord | None:
-    """The record in a game's folder. Raises `OSError` if it is there and cannot be read."""
+    """The record in a game's folder: none, if something else has its name.
+
+    Raises `OSError` if it is there and cannot be read.
+    """
+    if not _is_file(folder, RECORD):
+        return None
     try:
         with folder.open(RECORD, "read") as file:
             size = file.entry().size
@@ -105,13 +114,46 @@ def promote_record(folder: Folder) -> None:
 
 
 def drop_record(folder: Folder, rel: str) -> None:
-    """`RECORD` or `NEW_RECORD` is gone from the disk when this returns."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        folder.remove_file(rel)
+    """`RECORD` or `NEW_RECORD` is gone from the disk when this returns, but for what is no file.
+
+    So is the folder that it was in, if nothing else is.
+    """
+    for name in (rel, f"{rel}.tmp"):
+        if _is_file(folder, name):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                folder.remove_file(name)
     _sync(folder)
+    with contextlib.suppress(OSError):
+        folder.remove_folder(OWN_FOLDER)
+
+
+def check_record(folder: Folder) -> None:
+    """A record can be written. Raises `InTheWay`, `OSError`."""
+    kind = _kind_of(folder, OWN_FOLDER)
+    if kind not in (None, Kind.FOLDER):
+        raise InTheWay(OWN_FOLDER, "is a link or a file and not a folder")
+    for rel in (RECORD, NEW_RECORD):
+        if _kind_of(folder, rel) not in (None, Kind.FILE):
+            raise InTheWay(rel, "is not a file")
+
+
+def _is_file(folder: Folder, rel: str) -> bool:
+    return _kind_of(folder, rel) is Kind.FILE
+
+
+def _kind_of(folder: Folder, rel: str) -> Kind | None:
+    try:
+        return folder.entry(rel).kind
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        return None
 
 
 def _sync(folder: Folder) -> None:
     # Also if nothing was done: a program that was killed before may have done it without a sync.
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         folder.sync_folder(OWN_FOLDER)
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise

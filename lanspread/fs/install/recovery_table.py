@@ -72,6 +72,7 @@ class Outcome(enum.Enum):
     UPDATE_FINISHED = "an interrupted update was finished"
     UNINSTALL_UNDONE = "an interrupted uninstall was undone: the installed game is back"
     UNINSTALL_FINISHED = "an interrupted uninstall was finished"
+    PUT_BACK = "an interrupted operation was undone: what was found at local is back there"
     BLOCKED = "blocked"
 
 
@@ -95,9 +96,10 @@ def decide(state: State) -> Decision:
             return Decision(Outcome.SWEPT if marked else Outcome.NOTHING, marked)
         case IntentKind.UNREADABLE:
             return _blocked(f"the intent log {INTENT} cannot be understood")
-        case kind if Side.OTHER in (state.installing, state.backup):
-            name = INSTALLING if state.installing is Side.OTHER else BACKUP
-            return _blocked(f"{name} is no folder, and {_DOING[kind]} was interrupted")
+        case kind if state.installing is Side.OTHER:
+            return _blocked(f"{INSTALLING} is no folder, and {_DOING[kind]} was interrupted")
+        case kind if state.backup is Side.OTHER:
+            return _backup_is_no_folder(state)
         case IntentKind.INSTALLING:
             return _installing(state)
         case IntentKind.UPDATING:
@@ -111,6 +113,16 @@ _DOING: Final = {
     IntentKind.UPDATING: "an update",
     IntentKind.UNINSTALLING: "an uninstall",
 }
+
+
+def _backup_is_no_folder(state: State) -> Decision:
+    if state.intent is IntentKind.INSTALLING or state.local is not Local.ABSENT:
+        return _blocked(f"{BACKUP} is no folder, and {_DOING[state.intent]} was interrupted")
+    # Somebody put it at `local` just before that was renamed. It is theirs, and whole.
+    if state.intent is IntentKind.UPDATING:
+        return _cleared(Outcome.PUT_BACK, Action.RESTORE, *_staging_gone(state))
+    swept = _sweep_marked(state, (Action.SWEEP_INSTALLING,))
+    return _cleared(Outcome.PUT_BACK, Action.RESTORE, *swept)
 
 
 def _installing(state: State) -> Decision:

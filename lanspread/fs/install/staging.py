@@ -10,15 +10,23 @@ from typing import Final
 import attrs
 
 from lanspread import limits
-from lanspread.fs.errors import FolderNotEmpty, InTheWay, NoSpace, NotDownloaded, Unrepaired
-from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, NEW_RECORD
+from lanspread.fs.errors import (
+    FileChanged,
+    FolderNotEmpty,
+    InTheWay,
+    LeftBehind,
+    NoSpace,
+    NotDownloaded,
+    Unrepaired,
+)
+from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, NEW_RECORD, OWNED
 from lanspread.fs.install.record import InstallRecord, drop_record, write_new_record
 from lanspread.fs.install.recovery import recover
 from lanspread.fs.install.trees import kind_of, mark, unmark
 from lanspread.fs.manifest import VERSION_BYTES, version_of
 from lanspread.fs.paths import VERSION_INI
 from lanspread.fs.progress import Watch
-from lanspread.seams import Folder, Kind
+from lanspread.seams import Entry, Folder, Kind
 
 # What is left free beside what unpacking takes: for folders, and for what others write meanwhile.
 _MARGIN_BYTES: Final = limits.MIB
@@ -49,8 +57,8 @@ def repaired(folder: Folder, watch: Watch) -> None:
 def make_ready(folder: Folder, watch: Watch) -> None:
     """Make a game's folder ready for an operation on `local/`.
 
-    Raises `Unrepaired`, `FolderNotEmpty` if a name that we need holds something that is not ours or
-    could not be removed, `OSError`.
+    Raises `Unrepaired`, `FolderNotEmpty` if a name that we need holds something that is not ours,
+    `LeftBehind` if it is ours and could not be removed, `OSError`.
     """
     repaired(folder, watch)
     for name in (INSTALLING, BACKUP):
@@ -62,11 +70,29 @@ def make_ready(folder: Folder, watch: Watch) -> None:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                if kind_of(folder, f"{name}/{OWNED}") is Kind.FILE:
+                    raise LeftBehind(name, _first_in(folder, name)) from error
                 raise FolderNotEmpty([name]) from error
         elif kind is not None:
             raise FolderNotEmpty([name])
     # One that an interrupted install left; the next must not take it for its own.
     drop_record(folder, NEW_RECORD)
+
+
+def _first_in(folder: Folder, name: str) -> str:
+    """A file in a folder of ours, or the folder on the way to one that cannot be looked into."""
+    rel = name
+    while True:
+        try:
+            entries = [entry for entry in folder.list(rel) if (rel, entry.name) != (name, OWNED)]
+        except OSError:
+            return rel
+        if not entries:
+            return rel
+        first = min(entries, key=lambda entry: entry.name)
+        rel = f"{rel}/{first.name}"
+        if first.kind is not Kind.FOLDER:
+            return rel
 
 
 def downloaded_version(folder: Folder) -> str:
@@ -83,6 +109,43 @@ def local_is_there(folder: Folder) -> bool:
     if kind is not None and kind is not Kind.FOLDER:
         raise InTheWay(LOCAL, "is a link or a file and not a folder")
     return kind is Kind.FOLDER
+
+
+def unmark_local(folder: Folder) -> None:
+    """Take a marker out of `local`: in the backup it would say that the change is committed.
+
+    Raises `FileChanged` if somebody took `local` away meanwhile, `OSError`.
+    """
+    try:
+        unmark(folder, LOCAL)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileChanged(LOCAL) from error
+
+
+def set_aside(folder: Folder) -> None:
+    """`local` is the backup, on the disk when this returns.
+
+    Raises `FileChanged`, and then nothing is renamed, if somebody put something else there
+    meanwhile or took it away; `OSError`.
+    """
+    try:
+        planned = folder.entry(LOCAL)
+    except FileNotFoundError as error:
+        raise FileChanged(LOCAL) from error
+    if planned.kind is not Kind.FOLDER:
+        raise FileChanged(LOCAL)
+    folder.rename(LOCAL, BACKUP)
+    # A rename takes whatever is there by then.
+    if _same(folder.entry(BACKUP), planned):
+        folder.sync_folder()
+        return
+    folder.rename(BACKUP, LOCAL)
+    folder.sync_folder()
+    raise FileChanged(LOCAL)
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return (one.kind, one.device, one.inode) == (other.kind, other.device, other.inode)
 
 
 def make_staging(folder: Folder) -> None:

@@ -10,7 +10,7 @@ import contextlib
 from typing import Final
 
 from lanspread import limits
-from lanspread.fs.errors import CannotKeep, Stopped
+from lanspread.fs.errors import CannotKeep, FileChanged, Stopped
 from lanspread.fs.install.names import OWNED
 from lanspread.fs.progress import Watch
 from lanspread.seams import Entry, Folder, Kind
@@ -30,7 +30,8 @@ def kind_of(folder: Folder, rel: str) -> Kind | None:
 def walk(folder: Folder, root: str, watch: Watch) -> dict[str, Entry]:
     """Everything below `root`, by the path below it, parents before what is in them.
 
-    Raises `CannotKeep` for a folder that cannot be read, or for more than `MAX_ENTRIES`.
+    Raises `CannotKeep` for a folder that cannot be read, or for more than `MAX_ENTRIES`;
+    `FileChanged` for a folder that is none any more.
     """
     found: dict[str, Entry] = {}
     waiting = [""]
@@ -41,6 +42,8 @@ def walk(folder: Folder, root: str, watch: Watch) -> dict[str, Entry]:
             entries = folder.list(f"{root}/{rel}" if rel else root)
         except PermissionError as error:
             raise CannotKeep(rel or root, error.strerror or str(error)) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileChanged(f"{root}/{rel}" if rel else root) from error
         for entry in sorted(entries, key=lambda entry: entry.name):
             path = f"{rel}/{entry.name}" if rel else entry.name
             found[path] = entry

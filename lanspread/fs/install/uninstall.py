@@ -7,12 +7,12 @@ import contextlib
 import attrs
 
 from lanspread.fs.errors import NotInstalled
-from lanspread.fs.install.intent import IntentKind, write_intent
+from lanspread.fs.install.intent import write_uninstalling
 from lanspread.fs.install.names import BACKUP, LOCAL, OWNED
 from lanspread.fs.install.record import read_install_record
 from lanspread.fs.install.recovery import finish
-from lanspread.fs.install.staging import local_is_there, make_ready
-from lanspread.fs.install.trees import content_bytes, mark, unmark
+from lanspread.fs.install.staging import local_is_there, make_ready, set_aside, unmark_local
+from lanspread.fs.install.trees import content_bytes, mark
 from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import Folder
 
@@ -30,8 +30,9 @@ def uninstall(folder: Folder, watch: Watch = UNWATCHED) -> Uninstalled:
     """Remove `local/` with everything in it.
 
     Once committed it is uninstalled, even if it is stopped or a file cannot be removed yet. Raises
-    `NotInstalled`, `FolderNotEmpty`, `InTheWay`, `Unrepaired`, `Stopped`, `OSError`; before the
-    commit point `recover` puts everything back.
+    `NotInstalled`, `FolderNotEmpty`, `LeftBehind`, `InTheWay`, `Unrepaired`, `FileChanged` if
+    somebody puts something else at `local` meanwhile, `Stopped`, `OSError`; before the commit point
+    `recover` puts everything back.
     """
     make_ready(folder, watch)
     if not local_is_there(folder):
@@ -39,12 +40,10 @@ def uninstall(folder: Folder, watch: Watch = UNWATCHED) -> Uninstalled:
     record = read_install_record(folder)
     version = "" if record is None else record.version
     watch.expect(content_bytes(folder, LOCAL, watch))
-    # One that is there already would look like the commit.
-    unmark(folder, LOCAL)
-    write_intent(folder, IntentKind.UNINSTALLING, version)
+    unmark_local(folder)
+    write_uninstalling(folder, version)
     watch.step()
-    folder.rename(LOCAL, BACKUP)
-    folder.sync_folder()
+    set_aside(folder)
     watch.step()
     try:
         mark(folder, BACKUP)  # The commit point.

@@ -9,14 +9,15 @@ import errno
 from collections.abc import Mapping
 from typing import Final
 
+import attrs
 from blake3 import blake3
 
 from lanspread import limits
 from lanspread.fs.errors import CannotKeep, FileChanged, NotInstalled
-from lanspread.fs.install.carry_over import CarryOver, plan_carry_over
+from lanspread.fs.install.carry_over import CarryOver, not_keepable, plan_carry_over
 from lanspread.fs.install.intent import IntentKind, write_intent
 from lanspread.fs.install.names import BACKUP, INSTALLING, LOCAL, OWNED
-from lanspread.fs.install.record import InstallRecord, read_install_record
+from lanspread.fs.install.record import InstallRecord, check_record, read_install_record
 from lanspread.fs.install.recovery import finish
 from lanspread.fs.install.staging import (
     Installed,
@@ -26,10 +27,13 @@ from lanspread.fs.install.staging import (
     make_ready,
     make_staging,
     seal_staging,
+    set_aside,
+    unmark_local,
 )
-from lanspread.fs.install.trees import kind_of, unmark, walk
+from lanspread.fs.install.trees import kind_of, walk
 from lanspread.fs.install.unpack import Opener, open_source
 from lanspread.fs.progress import UNWATCHED, StopOnly, Watch
+from lanspread.model import version_key
 from lanspread.seams import Entry, Folder, Kind
 
 # How a disk says that it does not take this file or this name, whatever is free on it.
@@ -45,28 +49,49 @@ _NOT_TAKEN: Final = {
 }
 
 
+@attrs.frozen
+class Found:
+    """What is in a game's folder: the downloaded version, and what the last install put there."""
+
+    version: str
+    is_installed: bool
+    record: InstallRecord | None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether `local/` is, by its record, of the downloaded version."""
+        recorded = self.record if self.is_installed else None
+        return recorded is not None and version_key(recorded.version) == version_key(self.version)
+
+
+def look(folder: Folder) -> Found:
+    """Raises `NotDownloaded`, `InTheWay` if `local` is no folder, `OSError`."""
+    version = downloaded_version(folder)
+    return Found(version, local_is_there(folder), read_install_record(folder))
+
+
 def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> Installed:
     """Replace `local/` by the downloaded version, with everything in it that is the user's.
 
     Nothing is done if the install record says that it is of that version.
 
-    Raises `NotInstalled`, `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `InTheWay`,
-    `Unrepaired`, `NoSpace`, `UnsafePath`, `ArchiveError`, `CannotKeep` for a file of the user's,
-    `FileChanged` if the user's files change meanwhile, `Stopped`, `OSError`.
+    Raises `NotInstalled`, `NotDownloaded`, `NothingToInstall`, `FolderNotEmpty`, `LeftBehind`,
+    `InTheWay`, `Unrepaired`, `NoSpace`, `UnsafePath`, `ArchiveError`, `CannotKeep` for a file of
+    the user's, `FileChanged` if the user's files change meanwhile, `Stopped`, `OSError`.
     """
     make_ready(folder, watch)
-    version = downloaded_version(folder)
-    if not local_is_there(folder):
+    found = look(folder)
+    version, record = found.version, found.record
+    if not found.is_installed:
         raise NotInstalled("the game is not installed")
-    record = read_install_record(folder)
-    if record is not None and record.version == version:
+    if found.is_current:
         return Installed(version=version, changed=False)
+    check_record(folder)
     with open_source(folder, open_archive) as source:
         sizes = _sizes_compared(_walk_theirs(folder, watch), record, source.layout.sizes)
         watch.expect(source.layout.unpacked_bytes + sizes)
         check_space(folder, source.needed_bytes)
-        # In the backup it would say that the update is committed.
-        unmark(folder, LOCAL)
+        unmark_local(folder)
         write_intent(folder, IntentKind.UPDATING, version)
         make_staging(folder)
         new = source.unpack(folder, INSTALLING, watch)
@@ -82,8 +107,7 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     new_record = InstallRecord(version, new, frozenset(source.layout.folders))
     seal_staging(folder, new_record, replaced=replaced, kept=kept, kept_folders=plan.folders)
     watch.step()
-    folder.rename(LOCAL, BACKUP)
-    folder.sync_folder()
+    set_aside(folder)
     # From here on nobody opens a file of it by its name, so nothing changes unseen.
     _check_unchanged(folder, theirs, watch)
     watch.step()
@@ -99,6 +123,9 @@ def _walk_theirs(folder: Folder, watch: Watch, root: str = LOCAL) -> dict[str, E
     # Ours is an empty file. A name that we need for ourselves can keep nothing for the user.
     if marker is not None and (marker.kind is not Kind.FILE or marker.size):
         raise CannotKeep(OWNED, "its name is reserved")
+    for path, entry in found.items():
+        if entry.kind is Kind.OTHER:
+            raise not_keepable(path)
     return found
 
 
@@ -164,7 +191,7 @@ def _carry_over(folder: Folder, plan: CarryOver, watch: Watch) -> None:
 
 
 def _not_kept(path: str, error: OSError) -> Exception:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileChanged(f"{LOCAL}/{path}")
     if error.errno in _NOT_TAKEN:
         return CannotKeep(path, error.strerror or str(error))

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Literal, cast
 
 import attrs
 import pytest
 
 from lanspread.fs.errors import Stopped
 from lanspread.fs.install.install import install
+from lanspread.fs.install.names import INTENT_SCRATCH
 from lanspread.fs.install.record import read_install_record
 from lanspread.fs.install.recovery import recover
 from lanspread.fs.install.uninstall import uninstall
 from lanspread.fs.install.update import update
 from lanspread.fs.progress import UNWATCHED, Watch
-from lanspread.seams import Folder
+from lanspread.seams import File, Folder
 from lanspread.testing import (
     CONTENTS_LOST,
     EVERYTHING_KEPT,
@@ -60,6 +62,23 @@ UPDATED = {
 
 
 @attrs.frozen
+class Full:
+    """A folder of a disk that has room for names and for nothing else."""
+
+    inner: Folder
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
+        file = self.inner.open(rel, mode)
+        if rel == INTENT_SCRATCH:
+            file.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return file
+
+
+@attrs.frozen
 class Case:
     """An operation: what is before, what may be after, and which version is then installed."""
 
@@ -97,6 +116,10 @@ CASES = {
         OLD, UPDATED, "1.0", "2.0",
     ),
     "uninstall": Case(build_installed, uninstall, OLD, None, "1.0", None),
+    "uninstall on a full disk": Case(
+        build_installed, lambda folder, watch: uninstall(cast(Folder, Full(folder)), watch),
+        OLD, None, "1.0", None,
+    ),
 }  # fmt: skip
 
 

@@ -60,7 +60,6 @@ def test_the_intent_log_is_what_the_page_says() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
         b"{",
         b"null",
         b"[]",
@@ -83,6 +82,12 @@ def test_an_intent_that_cannot_be_understood(files: MemoryFileSystem, data: byte
     with files.open_folder(PATH) as folder:
         assert read_intent(folder).kind is IntentKind.UNREADABLE
         assert read_intent(folder).why
+
+
+def test_an_empty_intent_is_that_of_an_uninstall(files: MemoryFileSystem) -> None:
+    files.write_file(f"{PATH}/.lanspread.json", b"")
+    with files.open_folder(PATH) as folder:
+        assert read_intent(folder) == Intent(IntentKind.UNINSTALLING)
 
 
 def test_an_intent_that_is_no_file(files: MemoryFileSystem) -> None:

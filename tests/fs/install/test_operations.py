@@ -93,7 +93,7 @@ def test_an_install(game: Path, folder: Folder) -> None:
     assert watch.done == watch.expected == sum(map(len, contents(V1).values()))
 
 
-def test_an_install_of_what_is_installed_is_done_at_once(folder: Folder) -> None:
+def test_an_install_of_what_is_installed_is_done_at_once(game: Path, folder: Folder) -> None:
     install(folder, open_fake)
 
     def no_opener(folder: Folder, name: str) -> object:
@@ -101,6 +101,9 @@ def test_an_install_of_what_is_installed_is_done_at_once(folder: Folder) -> None
 
     done = install(folder, no_opener)  # type: ignore[arg-type]
     assert (done.version, done.changed) == ("1.0", False)
+    assert update(folder, no_opener).changed is False  # type: ignore[arg-type]
+    # Another spelling of the same version.
+    (game / "version.ini").write_bytes(b"1.00\n")
     assert update(folder, no_opener).changed is False  # type: ignore[arg-type]
 
 
@@ -334,8 +337,7 @@ def test_an_uninstall(game: Path, folder: Folder) -> None:
     (game / "local/save").write_bytes(b"saved")
     watch = Counter()
     assert uninstall(folder, watch).version == "1.0"
-    assert sorted(os.listdir(game)) == [".lanspread", "game.eti", "version.ini"]
-    assert os.listdir(game / ".lanspread") == []
+    assert sorted(os.listdir(game)) == ["game.eti", "version.ini"]
     assert watch.done == watch.expected == sum(map(len, contents(V1).values())) + 5
 
 

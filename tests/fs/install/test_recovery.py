@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lanspread.fs.disk import DiskFileSystem
-from lanspread.fs.errors import FolderNotEmpty, Unrepaired
+from lanspread.fs.errors import FolderNotEmpty, LeftBehind, Unrepaired
 from lanspread.fs.install.install import install
 from lanspread.fs.install.intent import IntentKind, write_intent
 from lanspread.fs.install.record import InstallRecord, read_install_record, write_new_record
@@ -101,7 +101,7 @@ def test_a_busy_file_is_removed_the_next_time(files: MemoryFileSystem) -> None:
         assert not folder.exists("local")
         assert not folder.exists(".lanspread.json")
         assert recover(folder) == Recovery(left=(".local.backup",))
-        with pytest.raises(FolderNotEmpty):
+        with pytest.raises(LeftBehind, match=r"\.local\.backup/data/level is still there"):
             install(folder, open_fake)
     with files.open_folder(PATH) as folder:
         assert recover(folder).repaired == ("leftovers of an earlier operation were removed",)
@@ -222,7 +222,11 @@ def test_a_link_in_the_place_of_the_backup_is_not_followed(tmp_path: Path) -> No
     with DiskFileSystem().open_folder(str(game)) as folder:
         assert recover(folder) == Recovery()
         write_intent(folder, IntentKind.UNINSTALLING, "")
+        (game / "local").mkdir()
         assert "is no folder" in (recover(folder).blocked or "")
+        (game / "local").rmdir()
+        assert recover(folder).blocked is None
+        assert (game / "local").is_symlink()
     assert (outside / "precious").read_bytes() == b"precious"
 
 

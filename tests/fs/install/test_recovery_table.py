@@ -93,7 +93,8 @@ def test_what_holds_of_every_cell(state: State) -> None:
     if Action.SWEEP_BACKUP in actions and state.backup is Side.UNMARKED:
         assert (state.intent, state.local) == (IntentKind.UPDATING, Local.FOLDER)
     if Action.RESTORE in actions:
-        assert (state.local, state.backup) == (Local.ABSENT, Side.UNMARKED)
+        assert state.local is Local.ABSENT
+        assert state.backup in (Side.UNMARKED, Side.OTHER)
         assert actions[0] is Action.RESTORE
     if state.intent is IntentKind.NONE:
         assert set(actions) <= {Action.SWEEP_INSTALLING, Action.SWEEP_BACKUP}
@@ -126,6 +127,11 @@ def test_what_holds_of_every_cell(state: State) -> None:
         ("uninstalling,folder,-,unmarked", Outcome.BLOCKED),
         ("uninstalling,-,-,-", Outcome.UNINSTALL_FINISHED),
         ("updating,folder,other,-", Outcome.BLOCKED),
+        ("updating,-,marked,other", Outcome.PUT_BACK),
+        ("uninstalling,-,-,other", Outcome.PUT_BACK),
+        ("updating,folder,-,other", Outcome.BLOCKED),
+        ("uninstalling,other,-,other", Outcome.BLOCKED),
+        ("installing,-,-,other", Outcome.BLOCKED),
         ("unreadable,folder,-,-", Outcome.BLOCKED),
     ],
 )
@@ -188,7 +194,10 @@ def test_every_cell_on_a_disk(state: State) -> None:
 def check_done(folder: Folder, state: State) -> None:
     actions = decide(state).actions
     assert not folder.exists(INTENT)
-    if Action.RESTORE in actions:
+    if Action.RESTORE in actions and state.backup is Side.OTHER:
+        with folder.open(LOCAL, "read") as file:
+            assert file.read_at(100, 0) == b"a file"
+    elif Action.RESTORE in actions:
         assert files_in(folder, LOCAL) == {"sub/file": f"in {BACKUP}".encode()}
     elif state.local is Local.FOLDER:
         assert files_in(folder, LOCAL) == {"sub/file": b"in local"}
