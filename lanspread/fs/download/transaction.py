@@ -9,7 +9,8 @@ order of writes:
    synced with their folders.
 2. `version.ini` is renamed to `.version.ini.discarded`.
 3. The game's folder is synced. Only now does any other byte change.
-4. Old files of ours where a folder is needed now (and the reverse) go; folders are made.
+4. Old files of ours where a folder is needed now (and the reverse) go, and the names of files
+   that have another name elsewhere and would have to be changed; folders are made.
 5. Blocks are written in place, in any order, after they were verified, and then noted in the
    journal; a file is made, and given its final size, with its first block. (Making thousands of
    files takes the kernel seconds, and meanwhile others arrive.) Now and then a checkpoint: the
@@ -302,6 +303,9 @@ class DownloadTransaction:
             entry = self._folder.entry(file.path)
         except (FileNotFoundError, NotADirectoryError):
             return missing
+        assert self._finder is not None
+        if file.path in self._finder.shared and self._writer is None:
+            return missing
         have = entry.allocated
         if have is None:
             # An unfinished download made it as long as it is now, with holes in it.
@@ -355,7 +359,8 @@ class DownloadTransaction:
         return Journal.replace(self._folder, header, covered, stamps, found)
 
     def _make_folders(self, found: Survey) -> None:
-        for rel in found.obstacle_files:
+        assert self._finder is not None
+        for rel in (*found.obstacle_files, *self._finder.shared):
             self._folder.remove_file(rel)
         for rel in found.obstacle_folders:
             self._folder.remove_folder(rel)

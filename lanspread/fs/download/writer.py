@@ -204,7 +204,12 @@ class BlockWriter:
             return file
         file = self._folder.open(path, "create")
         try:
-            self._must_be_ours(number, file.entry())
+            there = file.entry()
+            self._must_be_ours(number, there)
+            if there.links > 1:
+                # Since it was looked at: what is written here would be written to another file.
+                self._forget(number)
+                raise FileChanged(path)
             file.truncate(self._reference.manifest.files[number].size)
             self._after[number] = self._stamp(number, file.entry())
         except BaseException:
