@@ -168,11 +168,13 @@ class Fetching:
     # -- what it waits for -------------------------------------------------------------------------
 
     async def _stay_paused(self) -> None:
-        await self._keep(PlanState.PAUSED)
-        self._fresh = False
-        self._standing.halt("user")
-        await self._resumed.wait()
-        await self._keep(PlanState.RUNNING)
+        # While the plan is changed it may be paused again: there is no scope to cancel then.
+        while self._pausing:
+            await self._keep(PlanState.PAUSED)
+            self._fresh = False
+            self._standing.halt("user")
+            await self._resumed.wait()
+            await self._keep(PlanState.RUNNING)
         self._standing.move()
 
     async def _wait_for_space(self, full: _DiskFull) -> None:
