@@ -248,6 +248,7 @@ async def test_cancelled_it_stays_so_and_a_later_get_goes_on(
     await ben.peer.execute(CancelGame(id="Quake"))
     assert (await end(events)).type == "download.cancelled"
     assert plan_of(ben).state is PlanState.STOPPED
+    assert set(plan_of(ben).made or ()) == on_disk(ben).keys() & FILES.keys()
     await ben.restart()
     await until(lambda: ben.offers("Quake"))
     assert operation(ben) is None
