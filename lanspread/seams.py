@@ -145,7 +145,8 @@ class Kind(enum.Enum):
 class Entry:
     """One name in a folder and its `lstat`.
 
-    `allocated` is what the file takes on the disk, in bytes, None where that is not known.
+    `allocated` is what the file takes on the disk, in bytes, None where that is not known. `links`
+    is how many names the file has; an entry is the same when another name comes or goes.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Entry:
     inode: int
     device: int
     allocated: int | None = None
+    links: int = attrs.field(default=1, eq=False)
 
 
 # (name, kind, size, mtime_ns, inode): a tuple, because a start makes one for every name it sees.

@@ -91,6 +91,7 @@ def entry_of(name: str, status: os.stat_result) -> Entry:
         status.st_ino & _INODE_MASK,
         status.st_dev,
         None if blocks is None else blocks * 512,
+        status.st_nlink,
     )
 
 

@@ -24,7 +24,7 @@ from lanspread.events import DownloadBegin, DownloadFinished, OperationEvent
 from lanspread.fs.download.records import PlanState, set_plan_state
 from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
-from lanspread.fs.errors import FsError, NoSpace
+from lanspread.fs.errors import FileChanged, FsError, NoSpace
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import Digests
 from lanspread.fs.paths import shown
@@ -168,11 +168,13 @@ class Fetching:
     # -- what it waits for -------------------------------------------------------------------------
 
     async def _stay_paused(self) -> None:
-        await self._keep(PlanState.PAUSED)
-        self._fresh = False
-        self._standing.halt("user")
-        await self._resumed.wait()
-        await self._keep(PlanState.RUNNING)
+        # While the plan is changed it may be paused again: there is no scope to cancel then.
+        while self._pausing:
+            await self._keep(PlanState.PAUSED)
+            self._fresh = False
+            self._standing.halt("user")
+            await self._resumed.wait()
+            await self._keep(PlanState.RUNNING)
         self._standing.move()
 
     async def _wait_for_space(self, full: _DiskFull) -> None:
@@ -321,7 +323,12 @@ class Fetching:
                 # Nothing was written: the folder that was made for it goes again.
                 self._parts.library.drop_if_empty(self._game_id)
             elif not self._done:
-                transaction.checkpoint()
+                try:
+                    transaction.checkpoint()
+                except FileChanged as error:
+                    # Of that file nothing counts; the others are as they should be.
+                    _log.warning("a file was changed", game=self._game_id, why=str(error))
+                transaction.put_down()
         except (OSError, FsError) as error:
             _log.warning("no last checkpoint", game=self._game_id, why=str(error))
 

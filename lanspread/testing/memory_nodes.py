@@ -60,7 +60,9 @@ class Node:
         """What `lstat` says of it."""
         size = self.size
         allocated = -(-size // BLOCK_BYTES) * BLOCK_BYTES
-        return Entry(name, self.kind, size, self.mtime_ns, self.inode, device, allocated)
+        return Entry(
+            name, self.kind, size, self.mtime_ns, self.inode, device, allocated, self.names
+        )
 
 
 @attrs.define(eq=False)

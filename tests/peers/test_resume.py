@@ -189,6 +189,33 @@ async def test_pause_restart_resume(autojump_clock: MockClock, lan: VirtualLan) 
     assert await finished(events, ben) <= 0.55 * TOTAL
 
 
+async def test_a_pause_while_it_is_resumed_is_not_lost(
+    autojump_clock: MockClock, lan: VirtualLan
+) -> None:
+    """Whatever a resume is waiting for."""
+    lan.set_default_link(SLOW)
+    _, ben = await start(lan, "a", FILES), await start(lan, "b")
+    events = await begin(ben)
+    await until(lambda: done(ben) > 0.1 * TOTAL)
+    await ben.peer.execute(PauseGame(id="Quake"))
+    await events.wait_for("download.paused", timeout_s=1)
+    for count in range(40):
+        await ben.peer.execute(ResumeGame(id="Quake"))
+        for _ in range(count):
+            await trio.lowlevel.checkpoint()
+        await ben.peer.execute(PauseGame(id="Quake"))
+        await trio.sleep(1)
+        found = operation(ben)
+        assert found is not None
+        assert found.state == "paused", count
+        assert plan_of(ben).state is PlanState.PAUSED, count
+        had = done(ben)
+        await trio.sleep(5)
+        assert done(ben) == had, count
+    await ben.peer.execute(ResumeGame(id="Quake"))
+    await finished(events, ben)
+
+
 async def test_a_paused_download_fetches_nothing(
     autojump_clock: MockClock, lan: VirtualLan
 ) -> None:
@@ -221,6 +248,7 @@ async def test_cancelled_it_stays_so_and_a_later_get_goes_on(
     await ben.peer.execute(CancelGame(id="Quake"))
     assert (await end(events)).type == "download.cancelled"
     assert plan_of(ben).state is PlanState.STOPPED
+    assert set(plan_of(ben).made or ()) == on_disk(ben).keys() & FILES.keys()
     await ben.restart()
     await until(lambda: ben.offers("Quake"))
     assert operation(ben) is None

@@ -8,8 +8,10 @@ In this order, the cheapest first:
    compared without being read.
 3. Whatever else is there is hashed and compared with what must be at the same place.
 
-What does not verify is fetched. Files that nothing explains are adopted if they are exactly what
-the manifest wants; they are looked at before anything else.
+What does not verify is fetched. A file that has another name (a hard link, as a snapshot of the
+folder has) counts only if it is complete and right: nothing is written through a link. Files that
+nothing explains are adopted if they are exactly what the manifest wants; they are looked at before
+anything else.
 Source: ARCHITECTURE.md, "Downloading".
 """
 
@@ -45,6 +47,8 @@ class Finder:
 
     `known` has one byte per block of the reference: `MISSING`, `FOUND`, or `COVERED` by a
     checkpoint. `stamps` are the files, by number, in which blocks were found, as they were then.
+    `shared` are the paths, after the last step, of files that have another name somewhere and would
+    have to be changed: nothing of them counts, they must make way for new ones.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Finder:
         self.known_bytes = 0
         self.hashed_bytes = 0
         self.stamps: dict[int, FileStamp] = {}
+        self.shared: dict[str, None] = {}
         self._wanted = set(reference.wanted(selection))
         self._unexplained = frozenset(found.candidates)
         self._strange: list[str] = []
@@ -108,6 +113,7 @@ class Finder:
         while cost < _STEP_BYTES:
             if self._file is None:
                 if not self._next():
+                    self._leave_shared()
                     return False
                 cost += _FILE_COST
             cost += self._hash_block()
@@ -231,6 +237,24 @@ class Finder:
         path = self._path(self._number)
         if path in self._unexplained:
             self._strange.append(path)
+
+    def _leave_shared(self) -> None:
+        """Nothing counts of a file that cannot be changed without changing somebody else's."""
+        starts = self._reference.starts
+        for path, entry in self._survey.present.items():
+            number = self._reference.numbers[path]
+            if entry.links <= 1 or path == VERSION_INI or number not in self._wanted:
+                continue
+            blocks = range(starts[number], starts[number + 1])
+            size = self._reference.manifest.files[number].size
+            if entry.size == size and all(self.known[index] for index in blocks):
+                continue
+            for block, index in enumerate(blocks):
+                if self.known[index]:
+                    self.known_bytes -= self._reference.length_of(number, block)
+                self.known[index] = MISSING
+            self.stamps.pop(number, None)
+            self.shared[path] = None
 
     def _must_be_as_seen(self, file: File) -> None:
         path = self._path(self._number)

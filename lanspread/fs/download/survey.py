@@ -47,6 +47,21 @@ class Survey:
         """Whether an unfinished download may have made the file, with holes in it."""
         return self.plan is not None and path in self.plan.files
 
+    def is_ours(self, path: str, entry: Entry) -> bool:
+        """Whether a file that was found is one of downloads, and has not been changed since."""
+        return self.is_recorded(path, entry) or (
+            self.plan is not None and self.plan.explains(path, entry)
+        )
+
+    def is_recorded(self, path: str, entry: Entry) -> bool:
+        """Whether a file is as the last commit left it."""
+        recorded = None if self.record is None else self.record.files.get(path)
+        return (
+            recorded is not None
+            and entry.kind is Kind.FILE
+            and (recorded.size, recorded.mtime_ns) == (entry.size, entry.mtime_ns)
+        )
+
 
 def survey(folder: Folder, manifest: Manifest) -> Survey:
     """Look at a game's folder.
@@ -103,7 +118,9 @@ class _Surveyor:
                 present[file.path] = entry
         archives = [name for name, entry in self._list("").items() if self._is_old_archive(entry)]
         if not self._copied:
-            self._strangers += [name for name in archives if not self._explained(name)]
+            self._strangers += [
+                name for name in archives if not self._explained(name, self._list("")[name])
+            ]
         if self._strangers:
             raise FolderNotEmpty(sorted(self._strangers)[:NAMED])
         return Survey(
@@ -138,9 +155,10 @@ class _Surveyor:
         found = self._list(parent).get(name)
         return found or self._folded[parent].get(fold_path(name))
 
-    def _explained(self, path: str) -> bool:
+    def _explained(self, path: str, entry: Entry) -> bool:
+        """Whether a file may be written to: the game's by the record, or one of a download's."""
         return (self._record is not None and path in self._record.files) or (
-            self._plan is not None and path in self._plan.files
+            self._plan is not None and self._plan.explains(path, entry)
         )
 
     def _is_ours(self, path: str, entry: Entry) -> bool:
@@ -153,7 +171,7 @@ class _Surveyor:
             entry.mtime_ns,
         ):
             return True
-        return self._plan is not None and self._plan.files.get(path) == entry.size
+        return self._plan is not None and self._plan.left(path, entry)
 
     # -- judging -----------------------------------------------------------------------------------
 
@@ -186,7 +204,7 @@ class _Surveyor:
             return None
         if entry.kind is not Kind.FILE:
             raise InTheWay(there, "is a link or a special file")
-        if not self._copied and not self._explained(there):
+        if not self._copied and not self._explained(there, entry):
             right_size = there == path and entry.size == size
             (self._candidates if right_size else self._strangers).append(there)
         return entry if there == path else None

@@ -9,7 +9,8 @@ order of writes:
    synced with their folders.
 2. `version.ini` is renamed to `.version.ini.discarded`.
 3. The game's folder is synced. Only now does any other byte change.
-4. Old files of ours where a folder is needed now (and the reverse) go; folders are made.
+4. Old files of ours where a folder is needed now (and the reverse) go, and the names of files
+   that have another name elsewhere and would have to be changed; folders are made.
 5. Blocks are written in place, in any order, after they were verified, and then noted in the
    journal; a file is made, and given its final size, with its first block. (Making thousands of
    files takes the kernel seconds, and meanwhile others arrive.) Now and then a checkpoint: the
@@ -33,6 +34,11 @@ only after the data that it covers. A crash after 8 leaves a complete game; what
 removed is explained by the record and goes with the next download. An error behaves like a crash
 at the same step; a sync that fails in 6 or 7 ends the commit before 8.
 
+Which files are ours, and may be written to and removed, the plan says too: after an orderly end
+without a commit each with its size and time, put down when all of them are synced. After a crash it
+is every planned file that has not been written to last before the first of these downloads began,
+and so every file that a crash can leave half written.
+
 A selection of files goes through 1 and 3 to 5, only where there is no sentinel; it ends with a
 checkpoint and a plan that says so. The next download of the game takes up from there.
 """
@@ -43,6 +49,8 @@ import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
+import attrs
+
 from lanspread import limits
 from lanspread.fs.download.journal import (
     JOURNAL,
@@ -52,6 +60,7 @@ from lanspread.fs.download.journal import (
     Stamped,
 )
 from lanspread.fs.download.known import COVERED, MISSING, Finder
+from lanspread.fs.download.ours import Ours, find_ours, folders_above, parents
 from lanspread.fs.download.records import (
     PLAN,
     RECORD,
@@ -59,9 +68,9 @@ from lanspread.fs.download.records import (
     Plan,
     PlanState,
     RecordedFile,
+    disk_time,
     encode_record,
     replace_file,
-    set_plan_state,
     write_plan,
 )
 from lanspread.fs.download.reference import Reference
@@ -86,10 +95,10 @@ class DownloadTransaction:
     """One download into one game's folder. Every method blocks.
 
     `folder` stays the caller's and is open until after `close`. The order of calls is `look` until
-    it is done, `check`, `begin`, `write` and `checkpoint` as often as needed, `commit` or
-    `finish_selection`, `close`; without `commit`, `close` leaves the partial files, the plan and
-    the journal that explain them. `has_begun`: something may have been written. `write` and
-    `checkpoint` may come from any thread, the others from one at a time.
+    it is done, `check`, `begin`, `write` and `checkpoint` as often as needed, `commit`,
+    `finish_selection` or `put_down`, `close`; without `commit`, `close` leaves the partial files,
+    the plan and the journal that explain them. `has_begun`: something may have been written.
+    `write` and `checkpoint` may come from any thread, the others from one at a time.
     """
 
     def __init__(
@@ -123,6 +132,8 @@ class DownloadTransaction:
         self._looked = False
         self.has_begun = False
         self._writer: BlockWriter | None = None
+        self._plan: Plan | None = None
+        self._ours = Ours({}, {}, frozenset())
 
     # -- before anything is written ----------------------------------------------------------------
 
@@ -232,6 +243,33 @@ class DownloadTransaction:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def put_down(self, state: PlanState = PlanState.RUNNING) -> None:
+        """An orderly end without a commit, after a checkpoint: the plan says which files are ours.
+
+        Nothing where `begin` wrote no plan. Nothing is written after it. Raises `OSError`, and then
+        the plan is as it was: it goes by the times of files.
+        """
+        if self._plan is None or self._writer is None:
+            return
+        numbers = self._reference.numbers
+        written = self._writer.left(numbers.values())
+        made = {}
+        unsure = []
+        for path in self._plan.files:
+            if path in numbers and numbers[path] in written:
+                entry = written[numbers[path]]
+            else:
+                entry = self._ours.unchanged(self._folder, path)
+                if entry is not None and path in self._ours.unsure:
+                    unsure.append(path)
+            if entry is not None:
+                made[path] = (entry.size, entry.mtime_ns)
+        if unsure:
+            # What is told by its time and size must keep them when the power goes.
+            self._writer.sync(unsure, folders_above(unsure))
+        self._plan = attrs.evolve(self._plan, made=made, state=state)
+        write_plan(self._folder, self._plan)
+
     def finish_selection(self) -> None:
         """The selected files are there, and known to the next download of the game.
 
@@ -240,7 +278,7 @@ class DownloadTransaction:
         writer = self._begun()
         writer.settle(self._wanted)
         writer.checkpoint()
-        set_plan_state(self._folder, PlanState.SELECTED)
+        self.put_down(PlanState.SELECTED)
 
     def commit(self) -> Digests:
         """Steps 6 to 9. Returns the digests by stamp, for the library.
@@ -302,6 +340,9 @@ class DownloadTransaction:
             entry = self._folder.entry(file.path)
         except (FileNotFoundError, NotADirectoryError):
             return missing
+        assert self._finder is not None
+        if file.path in self._finder.shared and self._writer is None:
+            return missing
         have = entry.allocated
         if have is None:
             # An unfinished download made it as long as it is now, with holes in it.
@@ -313,25 +354,25 @@ class DownloadTransaction:
     def _write_plan(self, found: Survey) -> None:
         reference = self._reference
         planned = {entry.path: entry.size for entry in reference.manifest.files}
-        if found.plan is not None:
-            for path, size in found.plan.files.items():
-                if path not in planned and self._folder.exists(path):
-                    planned[path] = size
+        self._ours = find_ours(self._folder, found, planned)
         self.has_begun = True
         self._folder.make_folder(OWN_FOLDER)
+        since = disk_time(self._folder)
         plan = Plan(
             version=reference.version,
             manifest_hash=reference.manifest_hash,
             content_hash=reference.content_hash,
             block_bytes=reference.block_bytes,
             total_bytes=reference.manifest.total_bytes,
-            files=planned,
+            files={**planned, **self._ours.carried},
             copied=found.copied,
+            since_ns=since if found.plan is None else min(since, found.plan.since_ns),
             named=self._named,
             selection=self._selection,
         )
         write_plan(self._folder, plan)
         self._folder.sync_folder()
+        self._plan = plan
 
     def _replace_journal(self) -> Journal:
         """What is known goes on in a new journal; what is not yet behind a checkpoint, as such."""
@@ -355,7 +396,8 @@ class DownloadTransaction:
         return Journal.replace(self._folder, header, covered, stamps, found)
 
     def _make_folders(self, found: Survey) -> None:
-        for rel in found.obstacle_files:
+        assert self._finder is not None
+        for rel in (*found.obstacle_files, *self._finder.shared):
             self._folder.remove_file(rel)
         for rel in found.obstacle_folders:
             self._folder.remove_folder(rel)
@@ -388,7 +430,7 @@ class DownloadTransaction:
             if (entry.device, entry.inode) in keep or entry != seen:
                 continue
             self._folder.remove_file(path)
-            lost.update(_parents(path))
+            lost.update(parents(path))
         needed = set(found.folders)
         for rel in sorted(lost - needed - {""}, key=lambda rel: (len(rel), rel), reverse=True):
             # One that is not empty keeps what the user put there.
@@ -411,10 +453,3 @@ class DownloadTransaction:
 
 def _stamp(path: str, entry: Entry) -> FileStamp:
     return FileStamp(path, entry.size, entry.mtime_ns, entry.inode)
-
-
-def _parents(path: str) -> Iterable[str]:
-    end = path.rfind("/")
-    while end > 0:
-        yield path[:end]
-        end = path.rfind("/", 0, end)

@@ -7,6 +7,7 @@ while others are written on; then says so in the journal, and syncs that.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections import OrderedDict
@@ -51,6 +52,8 @@ class BlockWriter:
         self._syncing = threading.Lock()
         self._files: OrderedDict[int, File] = OrderedDict()
         self._made: set[int] = set()
+        # Those of them that could not get their size, too.
+        self._touched: set[int] = set()
         # Each file as it was found, or as our last write left it: what is different, others did.
         self._after: dict[int, FileStamp] = dict(stamps)
         self._left = {number: self._missing_in(number) for number in self._after}
@@ -142,6 +145,23 @@ class BlockWriter:
             self._close_files()
             return entries
 
+    def left(self, numbers: Iterable[int]) -> dict[int, Entry | None]:
+        """Of these files those that were written to, closed, as they are now; None for one that is
+        not as it was left."""
+        with self._lock:
+            own: dict[int, Entry | None] = {}
+            for number in sorted(self._touched.intersection(numbers)):
+                entry = self._entry(number)
+                after = self._after.get(number)
+                same = entry is not None and self._stamp(number, entry) == after
+                own[number] = entry if same else None
+            # Some systems tell the last time of a file only when it is closed.
+            self._close_files()
+            return {
+                number: None if entry is None else self._entry(number)
+                for number, entry in own.items()
+            }
+
     def close(self) -> None:
         """Close what is open."""
         with self._lock:
@@ -176,7 +196,7 @@ class BlockWriter:
         except FileChanged:
             raise
         except BaseException:
-            self._files.pop(number).close()
+            self._wrote_part(number, self._files.pop(number))
             raise
         self._dirty.add(number)
         self.unsynced_bytes += len(data)
@@ -204,18 +224,33 @@ class BlockWriter:
             return file
         file = self._folder.open(path, "create")
         try:
-            self._must_be_ours(number, file.entry())
-            file.truncate(self._reference.manifest.files[number].size)
-            self._after[number] = self._stamp(number, file.entry())
+            there = file.entry()
+            self._must_be_ours(number, there)
+            if there.links > 1:
+                # Since it was looked at: what is written here would be written to another file.
+                self._forget(number)
+                raise FileChanged(path)
         except BaseException:
             file.close()
             raise
-        self._files[number] = file
-        self._made.add(number)
+        self._touched.add(number)
         self._dirty.add(number)
         self._dirty_folders.add(path.rpartition("/")[0])
         self._left.setdefault(number, self._missing_in(number))
+        try:
+            file.truncate(self._reference.manifest.files[number].size)
+            self._after[number] = self._stamp(number, file.entry())
+        except BaseException:
+            self._wrote_part(number, file)
+            raise
+        self._files[number] = file
+        self._made.add(number)
         return file
+
+    def _wrote_part(self, number: int, file: File) -> None:
+        """A write failed: what it left is ours, too."""
+        with file, contextlib.suppress(OSError):
+            self._after[number] = self._stamp(number, file.entry())
 
     def _settled(self, number: int) -> Entry:
         entry = self._entry(number)

@@ -99,8 +99,7 @@ def _explained(
         as_recorded = path in recorded and (
             (recorded[path].size, recorded[path].mtime_ns) == (entry.size, entry.mtime_ns)
         )
-        # One that was only just made has no size yet.
-        as_planned = path in planned and entry.size in (0, planned[path])
+        as_planned = plan is not None and plan.left(path, entry)
         if entry.kind is Kind.FILE and (as_recorded or as_planned or forced):
             found[path] = entry
         else:

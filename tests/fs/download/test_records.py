@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 
 from lanspread import limits
 from lanspread.fs.download.records import (
+    PLAN,
+    RECORD,
     DownloadRecord,
     Plan,
     PlanState,
@@ -22,11 +26,14 @@ from lanspread.fs.download.records import (
     encode_plan,
     encode_record,
     read_plan,
+    read_record,
     set_plan_state,
 )
 from lanspread.model import clean_version
+from lanspread.testing import MemoryFileSystem, crash_points
 from tests.fs.support import (
     NEW,
+    RecordingFolder,
     download,
     open_folder,
     read_tree,
@@ -92,7 +99,20 @@ PLANS = st.builds(
     copied=st.booleans(),
     named=st.booleans(),
     selection=st.none() | st.lists(PATHS).map(tuple),
+    since_ns=st.integers(0, 2**62),
     state=st.sampled_from(PlanState),
+).flatmap(
+    lambda plan: st.builds(
+        attrs.evolve,
+        st.just(plan),
+        made=st.none()
+        | st.dictionaries(
+            st.sampled_from(sorted(plan.files)),
+            st.tuples(st.integers(0, 2**60), st.integers(0, 2**62)),
+        )
+        if plan.files
+        else st.none() | st.just({}),
+    )
 )
 
 
@@ -119,6 +139,10 @@ def test_a_plan_without_a_part_is_none(plan: Plan, data: st.DataObject) -> None:
         {"selection": "x"},
         {"total_bytes": -1},
         {"files": [["local/save", 4]]},
+        {"made": [[1, 4, 0]]},
+        {"made": [[0, -1, 0]]},
+        {"made": {"a": [4, 0]}},
+        {"since_ns": None},
     ],
 )
 def test_a_plan_that_says_what_none_of_ours_says_is_none(change: dict[str, object]) -> None:
@@ -173,3 +197,92 @@ def test_records_come_back(files: dict[str, tuple[int, int, int]], version: str)
 def test_any_bytes_are_a_record_or_none(data: bytes) -> None:
     assert decode_record(data) is None
     assert decode_plan(data) is None
+
+
+# -- a state that takes no space -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [PlanState.PAUSED, PlanState.STOPPED])
+def test_a_full_disk_keeps_no_state_from_being_changed(state: PlanState) -> None:
+    files = MemoryFileSystem(capacity_bytes=4 * limits.MIB)
+    files.make_folders("/g")
+    with files.open_folder("/g") as folder:
+        transaction = transaction_for(folder, NEW)
+        transaction.begin()
+        transaction.close()
+        before = read_plan(folder)
+        assert before is not None
+        files.write_file("/filler", bytes(folder.free_bytes()))
+        assert folder.free_bytes() == 0
+        set_plan_state(folder, state)
+        assert read_plan(folder) == attrs.evolve(before, state=state)
+
+
+def test_a_crash_leaves_the_old_state_or_the_new_one() -> None:
+    def build(files: MemoryFileSystem) -> None:
+        files.make_folders("/g")
+        with files.open_folder("/g") as folder:
+            transaction = transaction_for(folder, NEW)
+            transaction.begin()
+            transaction.close()
+
+    seen = set()
+    for survivor in crash_points(
+        "/g", lambda folder: set_plan_state(folder, PlanState.STOPPED), build=build
+    ):
+        with survivor.files().open_folder("/g") as folder:
+            plan = read_plan(folder)
+        assert plan is not None, survivor.story
+        assert plan.state is PlanState.STOPPED or not survivor.finished, survivor.story
+        seen.add(plan.state)
+    assert seen == {PlanState.RUNNING, PlanState.STOPPED}
+
+
+def test_a_plan_with_another_name_is_not_written_through(game: Path) -> None:
+    with open_folder(game) as folder:
+        transaction = transaction_for(folder, NEW)
+        transaction.begin()
+        transaction.close()
+        (game / "kept").hardlink_to(game / PLAN)
+        kept = (game / "kept").read_bytes()
+        set_plan_state(folder, PlanState.PAUSED)
+        assert (game / "kept").read_bytes() == kept
+        changed = read_plan(folder)
+    assert changed is not None
+    assert changed.state is PlanState.PAUSED
+
+
+# -- garbage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decode", [decode_plan, decode_record])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" + b"[[]]," * 200_000 + b"[]]",
+        b'{"format":1,"version":' + b"[" * 200_000,
+        b'{"format":1,"files":[' + b'["a",1],' * 600_000 + b'["a",1]]}',
+        b'{"format":1,"junk":' + b"[" * 900 + b"]" * 900 + b"}",
+    ],
+    ids=["list", "deep", "long", "junk"],
+)
+def test_garbage_is_not_built(decode: Callable[[bytes], object], data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        assert decode(data) is None
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * len(data) + limits.MIB
+
+
+def test_a_file_that_is_longer_than_any_of_ours_is_not_read(game: Path) -> None:
+    log: list[tuple[str, ...]] = []
+    (game / ".lanspread").mkdir()
+    for name in (PLAN, RECORD):
+        with (game / name).open("wb") as file:
+            file.truncate(300 * limits.MIB)
+    with RecordingFolder(open_folder(game), log) as folder:
+        assert read_plan(folder) is None
+        assert read_record(folder) is None
+    assert not [call for call in log if call[0] == "read"]
