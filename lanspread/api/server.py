@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from importlib import resources
 
@@ -44,6 +44,8 @@ class ApiServer:
         self._stop = trio.Event()
         self._client_left = trio.Event()
         self.clients = 0
+        # Who has not yet said what they want, the oldest first.
+        self._strangers: dict[trio.CancelScope, None] = {}
         host = _WILDCARDS.get(address.host, address.host)
         self.url = f"http://{Address(host, address.port)}"
 
@@ -52,7 +54,7 @@ class ApiServer:
 
         Any stream will do: the virtual LAN serves clients in memory.
         """
-        if self.clients >= limits.MAX_CLIENTS:
+        if self.clients >= limits.MAX_CLIENTS and not self._make_room():
             log.debug("api.too_many_clients", clients=self.clients)
             await trio.aclose_forcefully(stream)
             return
@@ -69,6 +71,15 @@ class ApiServer:
             self._client_left = trio.Event()
             await trio.aclose_forcefully(stream)
 
+    def _make_room(self) -> bool:
+        """Whether one more may come: who has said nothing for longest makes way, so that idle
+        connections keep nobody out."""
+        for scope in self._strangers:
+            if not scope.cancel_called:
+                scope.cancel()
+                return True
+        return False
+
     async def stop(self) -> None:
         """Ask all clients to leave and wait until they did; callers set the deadline."""
         self._stop.set()
@@ -77,15 +88,21 @@ class ApiServer:
 
     async def _client(self, stream: trio.abc.HalfCloseableStream) -> None:
         received = b""
+        head = None
         try:
-            with trio.fail_after(HEAD_TIMEOUT_S):
-                head = None
+            with (
+                trio.fail_after(HEAD_TIMEOUT_S),
+                trio.CancelScope() as scope,
+                self._stranger(scope),
+            ):
                 while head is None:
                     data = await stream.receive_some(limits.MAX_HTTP_HEAD_BYTES)
                     if not data:
                         return
                     received += data
                     head = http.parse_head(received)
+            if head is None:
+                return  # Others needed the room.
             http.check(head, self._runtime.token, self._hosts)
         except http.Refused as refused:
             await self._answer(stream, http.refusal(refused))
@@ -97,6 +114,14 @@ class ApiServer:
                 await self._websocket(stream, received)
             else:
                 await self._answer(stream, await self._document(head))
+
+    @contextmanager
+    def _stranger(self, scope: trio.CancelScope) -> Iterator[None]:
+        self._strangers[scope] = None
+        try:
+            yield
+        finally:
+            del self._strangers[scope]
 
     async def _answer(self, stream: trio.abc.HalfCloseableStream, answer: bytes) -> None:
         await ClientStream(stream, b"").send_all(answer)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 MAX_SIDE_PIXELS: Final = 4096
+# Before its size a JPEG has a few dozen at the most.
+_MAX_SEGMENTS: Final = 500
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
@@ -40,8 +42,9 @@ def _measured(data: bytes) -> tuple[str, int, int] | None:
 
 def _jpeg(data: bytes) -> tuple[str, int, int] | None:
     at = 2
-    # Every segment is at least four bytes long, so this ends.
-    while at + 9 <= len(data) and data[at] == 0xFF:
+    for _ in range(_MAX_SEGMENTS):
+        if at + 9 > len(data) or data[at] != 0xFF:
+            return None
         marker = data[at + 1]
         if marker in _JPEG_FRAMES:
             return "image/jpeg", _big(data[at + 7 : at + 9]), _big(data[at + 5 : at + 7])

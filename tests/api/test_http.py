@@ -17,7 +17,17 @@ from lanspread.api import http as http_module
 from lanspread.api import open_api
 from lanspread.errors import StartError
 from lanspread.seams import Address
-from tests.api.fake import TOKEN, UPGRADE, FakeRuntime, http, port_of, request, running, until
+from tests.api.fake import (
+    TOKEN,
+    UPGRADE,
+    FakeRuntime,
+    front_end,
+    http,
+    port_of,
+    request,
+    running,
+    until,
+)
 
 BEARER = f"Bearer {TOKEN}"
 
@@ -211,17 +221,28 @@ async def test_slow_head_is_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await http(server, "GET / HTTP/1.1\r\n"))[0] == 408
 
 
-async def test_too_many_clients_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_says_nothing_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_CLIENTS", 3)
     async with running() as (_, server):
-        streams = [await trio.open_tcp_stream("127.0.0.1", port_of(server)) for _ in range(4)]
+        streams = [await trio.open_tcp_stream("127.0.0.1", port_of(server)) for _ in range(3)]
+        await until(lambda: server.clients == 3)
+        assert (await http(server, request("/healthz")))[0] == 200
         with trio.fail_after(5):
             with contextlib.suppress(trio.BrokenResourceError):
-                assert await streams[3].receive_some() == b""
+                assert await streams[0].receive_some() == b""
         for stream in streams:
             await stream.aclose()
         await until(lambda: not server.clients)
-        assert (await http(server, request("/healthz")))[0] == 200
+
+
+async def test_too_many_clients_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_CLIENTS", 2)
+    async with running() as (_, server), front_end(server), front_end(server):
+        stream = await trio.open_tcp_stream("127.0.0.1", port_of(server))
+        with trio.fail_after(5):
+            with contextlib.suppress(trio.BrokenResourceError):
+                assert await stream.receive_some() == b""
+        await stream.aclose()
 
 
 async def test_a_port_that_was_given_and_is_taken_is_an_error() -> None:

@@ -241,3 +241,8 @@ async def test_a_whole_peer_tells_and_serves_it(
     picture = await peer.peer.cover("Quake", key_of(urls["Quake"]))
     assert picture is not None
     assert picture.data == png()
+
+
+def test_a_picture_of_segments_alone_is_none() -> None:
+    """Looking for its size must not cost a second."""
+    assert picture_type(b"\xff\xd8" + b"\xff\xe0\x00\x02" * 1_000_000) is None

@@ -8,6 +8,8 @@ export class Settings {
     this.store = store;
     this.call = call;
     this.dialog = byId("settings");
+    // What the peer answered last; without it nothing of it is changed.
+    this.shown = null;
     byId("open-settings").addEventListener("click", () => this.open());
     byId("close-settings").addEventListener("click", () => this.dialog.close());
     byId("settings-form").addEventListener("submit", (event) => {
@@ -23,12 +25,14 @@ export class Settings {
     byId("set-more").hidden = !this.store.can("settings.set");
     this.#about();
     this.dialog.showModal();
+    this.shown = null;
     if (!this.store.can("settings.get")) return;
     try {
       const values = await this.call("settings.get");
       byId("set-down").value = values.max_down ?? "";
       byId("set-up").value = values.max_up ?? "";
       byId("set-install").checked = values.auto_install;
+      this.shown = this.#entered();
     } catch (error) {
       this.#fail(error);
     }
@@ -56,13 +60,10 @@ export class Settings {
       if (!byId("set-folder").readOnly && folder && folder !== this.store.status?.games_dir) {
         await this.call("settings.set_games_dir", { path: folder });
       }
-      if (this.store.can("settings.set")) {
-        // An empty field is no limit, which the peer writes as 0.
-        await this.call("settings.set", {
-          max_down: Number(byId("set-down").value),
-          max_up: Number(byId("set-up").value),
-          auto_install: byId("set-install").checked,
-        });
+      const changed = this.#changed();
+      if (Object.keys(changed).length > 0) {
+        await this.call("settings.set", changed);
+        this.shown = this.#entered();
       }
       this.store.setStatus(await this.call("status"));
       this.#say("Saved.", "");
@@ -71,6 +72,21 @@ export class Settings {
     } finally {
       button.disabled = false;
     }
+  }
+
+  #entered() {
+    // An empty field is no limit, which the peer writes as 0.
+    return {
+      max_down: Number(byId("set-down").value),
+      max_up: Number(byId("set-up").value),
+      auto_install: byId("set-install").checked,
+    };
+  }
+
+  #changed() {
+    if (this.shown === null) return {};
+    return Object.fromEntries(Object.entries(this.#entered())
+      .filter(([name, value]) => value !== this.shown[name]));
   }
 
   #fail(error) {
