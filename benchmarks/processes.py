@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,16 @@ def written_bytes(pid: int) -> int:
 
 
 class Child:
-    """A child process with a line of JSON to start with."""
+    """A child process with a line of JSON to start with: a module, unless `python` says else."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
+    def __init__(
+        self, *arguments: str, log: Path, python: Sequence[str] = (sys.executable, "-m")
+    ) -> None:
         self._name = " ".join(arguments[:2])
         self._log = log
         with log.open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*python, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
