@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -42,7 +41,10 @@ def our_source(folder: Path, shapes: Mapping[str, Shape], way: Way) -> Iterator[
 def our_targets(
     folder: Path, count: int, sources: Sequence[RunningPeer], games: set[str], way: Way
 ) -> Iterator[list[RunningPeer]]:
-    """Peers with nothing, connected to all the sources, that see what these have."""
+    """Peers with nothing, connected to all the sources, that see what these have.
+
+    What they fetched stays in `folder`, target0 and so on, until the next ones come.
+    """
     clear(folder)
     options = [part for source in sources for part in ("--peer", source.address)]
     with ExitStack() as stack:
@@ -56,7 +58,6 @@ def our_targets(
             wait_until_offered(target, games, sources=len(sources))
         make_durable(folder)
         yield targets
-    shutil.rmtree(folder)
 
 
 def fetch(source: RunningPeer, folder: Path, game_id: str, way: Way) -> Result:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,11 @@ class Child:
     """A child process with a line of JSON to start with: a module, unless `python` says else."""
 
     def __init__(
-        self, *arguments: str, log: Path, python: Sequence[str] = (sys.executable, "-m")
+        self,
+        *arguments: str,
+        log: Path,
+        python: Sequence[str] = (sys.executable, "-m"),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._name = " ".join(arguments[:2])
         self._log = log
@@ -126,6 +130,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env={**os.environ, **(variables or {})},
             )
 
     def line(self) -> dict[str, Any]:
@@ -139,6 +144,10 @@ class Child:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
 
     def cpu_s(self) -> float:
         return cpu_s(self.pid)

@@ -110,18 +110,19 @@ def rsync(folder: Path, source: Path, total_bytes: int) -> Iterator[Rsync]:
 
 @attrs.frozen
 class Curl:
-    """One file from nginx by curl: HTTP/1.1 over TLS 1.3, one connection."""
+    """The files of one folder from nginx by curl: HTTP/1.1 over TLS 1.3, one connection."""
 
     server: int
     port: int
-    name: str
+    names: tuple[str, ...]
     total_bytes: int
 
     def fetch(self, target: Path) -> Result:
         return run_command(
             [
                 "curl", "--silent", "--fail", "--insecure", "--tlsv1.3", "--http1.1",
-                "--output", str(target / self.name), f"https://127.0.0.1:{self.port}/{self.name}",
+                "--remote-name-all", "--output-dir", str(target),
+                *(f"https://127.0.0.1:{self.port}/{name}" for name in self.names),
             ],
             senders=[self.server],
             target=target,
@@ -133,8 +134,8 @@ class Curl:
 
 
 @contextmanager
-def nginx(folder: Path, source: Path, name: str) -> Iterator[Curl]:
-    """`name` is the file below `source` that is fetched."""
+def nginx(folder: Path, source: Path, total_bytes: int) -> Iterator[Curl]:
+    """Serves `source`, all whose files are at its root."""
     folder.mkdir()
     port = free_port()
     key, certificate = make_certificate()
@@ -154,6 +155,7 @@ def nginx(folder: Path, source: Path, name: str) -> Iterator[Curl]:
     server = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)])
     try:
         wait_for_port(port)
-        yield Curl(server.pid, port, name, (source / name).stat().st_size)
+        names = tuple(sorted(path.name for path in source.iterdir()))
+        yield Curl(server.pid, port, names, total_bytes)
     finally:
         stop(server)
