@@ -180,6 +180,9 @@ class File(Protocol):
     def read_at(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes; fewer only at the end of the file."""
 
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill a writable buffer of bytes; returns how many, fewer only at the end of the file."""
+
     def write_at(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         """Write all of `data`."""
 

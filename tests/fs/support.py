@@ -220,6 +220,10 @@ class RecordingFile:
         self.folder.step("read", self.rel)
         return self.inner.read_at(size, offset)
 
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        self.folder.step("read", self.rel)
+        return self.inner.read_into(buffer, offset)
+
     def write_at(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         self.folder.step("write", self.rel)
         self.inner.write_at(data, offset)
