@@ -1,6 +1,7 @@
 """What lanspread costs and how fast it is, measured on this machine.
 
-`mixed`, `large`, `small` and `flat` move one game between two peers of ours.  Rates are MB (10^6 bytes) a second.
+`mixed`, `large`, `small` and `flat` move one game between two peers of ours. Rates are MB (10^6
+bytes) a second.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ and are left in reverse. Source: ARCHITECTURE.md, "The nursery tree".
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -54,15 +54,13 @@ from lanspread.sync.dialer import Dialer, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.merge import count_games, local_summary, merge_games
-from lanspread.sync.messages import Message
 from lanspread.sync.peer_view import peer_view
 from lanspread.sync.presence import Presence
 from lanspread.sync.publisher import Publisher
-from lanspread.sync.session import Handler
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
-from lanspread.transfer.bulk.lanes import FEATURE, LaneDialer
-from lanspread.transfer.bulk.opening import open_bulk
+from lanspread.transfer.bulk.lanes import LaneDialer
+from lanspread.transfer.bulk.opening import Handlers, open_bulk
 from lanspread.transfer.detail import RemoteManifests, describe
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.ratelimit import RateLimit
@@ -305,7 +303,7 @@ class Peer:
             self._warn(warning.code, warning.message, warning.remedy)
         endpoint = self._endpoint = await self._open_endpoint(stack)
         await self._open_library(stack)
-        requests = await self._open_serving(stack)
+        handlers = await self._open_serving(stack)
         self.sessions = await stack.enter_async_context(
             open_sessions(
                 endpoint,
@@ -313,7 +311,7 @@ class Peer:
                 self.directory,
                 make_body=self._presence.hello_body,
                 announcer=self._announcer,
-                requests=requests,
+                requests=handlers,
                 publish=self.events.publish,
                 view=self._view,
             )
@@ -399,7 +397,7 @@ class Peer:
         self._publisher.touch()
         self._library_changed.ring()
 
-    async def _open_serving(self, stack: AsyncExitStack) -> Mapping[type[Message], Handler]:
+    async def _open_serving(self, stack: AsyncExitStack) -> Handlers:
         seams, presence = self._seams, self._presence
         server = Server(
             self.library,
@@ -411,8 +409,6 @@ class Peer:
             allows=self._catalog.allows,
             block_bytes=self._config.block_bytes,
         )
-        if seams.bulk is None:
-            return server.handlers()
         bulk = await stack.enter_async_context(
             open_bulk(
                 seams.bulk,
@@ -427,9 +423,8 @@ class Peer:
             )
         )
         self._lane_dialer = bulk.dialer
-        if bulk.port is not None:
-            presence.features[FEATURE] = bulk.port
-        return {**server.handlers(), **bulk.handlers}
+        presence.features.update(bulk.features)
+        return bulk.handlers
 
     async def _open_operations(self, stack: AsyncExitStack) -> None:
         context = DownloadContext(

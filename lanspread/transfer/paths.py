@@ -39,8 +39,10 @@ async def open_source(
     async with trio.open_nursery() as nursery:
         for _ in range(limits.LANES_PER_SOURCE):
             nursery.start_soon(source.keep_lane, dialer)
-        yield source
-        nursery.cancel_scope.cancel()
+        try:
+            yield source
+        finally:
+            nursery.cancel_scope.cancel()
 
 
 class _LaneSource:

@@ -14,7 +14,7 @@ from lanspread.seams import Address, BulkNetwork, Entropy, Threads
 from lanspread.sync import messages as m
 from lanspread.sync.session import Handler
 from lanspread.transfer.bulk.doorway import Arrivals, Doorway
-from lanspread.transfer.bulk.lanes import LaneDialer
+from lanspread.transfer.bulk.lanes import FEATURE, LaneDialer
 from lanspread.transfer.bulk.serving import LaneServer
 from lanspread.transfer.bulk.tickets import TicketBook
 from lanspread.transfer.ratelimit import RateLimit
@@ -24,18 +24,24 @@ from lanspread.transport.lane import listening_context
 _log = structlog.get_logger(__name__)
 
 
+Handlers = Mapping[type[m.Message], Handler]
+
+
 @attrs.frozen(kw_only=True)
 class Bulk:
-    """The second path. `port` is where lanes are taken, None where they are only brought."""
+    """Serving, with or without the second path: `features` is what others are to be told of it.
 
-    dialer: LaneDialer
-    port: int | None
-    handlers: Mapping[type[m.Message], Handler]
+    `dialer` is None where lanes are not used at all.
+    """
+
+    handlers: Handlers
+    dialer: LaneDialer | None = None
+    features: Mapping[str, object] = attrs.Factory(dict)
 
 
 @asynccontextmanager
 async def open_bulk(
-    network: BulkNetwork,
+    network: BulkNetwork | None,
     bound: Sequence[Address],
     certificate_and_key: tuple[str, str],
     server: Server,
@@ -51,6 +57,9 @@ async def open_bulk(
     Their port number where it is free for TCP, another where not. Where none can be had this says
     so, and lanes are only brought to others.
     """
+    if network is None:
+        yield Bulk(handlers=server.handlers())
+        return
     dialer = LaneDialer(network, threads, down)
     with ExitStack() as stack:
         try:
@@ -64,18 +73,20 @@ async def open_bulk(
                 f"no TCP port for games could be opened: {error.strerror or error}",
                 "others fetch from here over QUIC, which is slower; see `lanspread doctor`",
             )
-            yield Bulk(dialer=dialer, port=None, handlers={})
+            yield Bulk(handlers=server.handlers(), dialer=dialer)
             return
         book, arrivals = TicketBook(entropy), Arrivals()
         lanes = LaneServer(server, book, arrivals, threads, up)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Doorway(listeners, context, threads, book, arrivals).run)
-            yield Bulk(
-                dialer=dialer,
-                port=listeners[0].getsockname()[1],
-                handlers={m.GetBulkTicket: lanes.get_bulk_ticket},
-            )
-            nursery.cancel_scope.cancel()
+            try:
+                yield Bulk(
+                    handlers={**server.handlers(), m.GetBulkTicket: lanes.get_bulk_ticket},
+                    dialer=dialer,
+                    features={FEATURE: listeners[0].getsockname()[1]},
+                )
+            finally:
+                nursery.cancel_scope.cancel()
 
 
 def _listen(network: BulkNetwork, bound: Sequence[Address]) -> list[socket.socket]:
