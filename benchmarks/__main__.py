@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,8 +23,7 @@ from benchmarks.claims import passed, print_claims
 from benchmarks.downloads import Way
 from benchmarks.front_ends import measure_front_ends
 from benchmarks.library import measure_library
-from benchmarks.ours import available_ways
-from benchmarks.peers import contests, judge_peers, measure_peers
+from benchmarks.peers import CONTESTS, judge_peers, measure_peers
 from benchmarks.places import MEMORY, NAMES
 from benchmarks.quick import SHAPES, measure_quickly
 from benchmarks.record import Record, keep
@@ -44,7 +44,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--disk", type=Path, help="a folder on a disk (default: /tmp)")
     parser.add_argument("--divisor", type=int, default=1, help="move so much less")
     parser.add_argument(
-        "--only", action="append", choices=list(contests()), default=[],
+        "--only", action="append", choices=CONTESTS, default=[],
         help="of `peers`, this contest",
     )  # fmt: skip
     parser.add_argument(
@@ -57,7 +57,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    ways = options.ways or available_ways()
+    # Ended from outside, it still ends what it started and removes its folders.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
+    ways = options.ways or list(Way)
     what = ALL if options.what == "all" else (options.what,)
     print(f"machine: {machine.describe(_places(options))}", flush=True)
     if options.what in SHAPES:

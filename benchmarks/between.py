@@ -131,7 +131,7 @@ class Transfers:
                 options = [] if limit is None else ["--max-up", str(limit)]
                 source = start_peer(folder, [*options, *way_options(self.plan.way)])
                 sources.append(source)
-                stack.callback(lambda source=source: source.child.stop())
+                stack.callback(_stop, source)
             yield sources
 
     def _from_three(self, sources: list[RunningPeer], game: str, name: str) -> None:
@@ -160,6 +160,11 @@ class Transfers:
     def _note(self, name: str, result: Result) -> None:
         self.section.add(name, result)
         print(f"{self.plan.way}: {name}: {result.mb_per_s:.1f} MB/s", flush=True)
+
+
+def _stop(peer: RunningPeer) -> None:
+    """The process that it is by then."""
+    peer.child.stop()
 
 
 class Absence:

@@ -8,23 +8,14 @@ from pathlib import Path
 
 from benchmarks.downloads import Way, download
 from benchmarks.folders import Shape, different, make_durable, make_games, warm
-from benchmarks.our_peer import RunningPeer, run_offers, running_peer, wait_until_offered
+from benchmarks.our_peer import RunningPeer, running_peer, wait_until_offered
 from benchmarks.places import clear
 from benchmarks.processes import Result
 
-NO_BULK = "--no-bulk"
-
 
 def way_options(way: Way) -> list[str]:
-    """The flags of `lanspread run` for this path; ends the program if there is no such path."""
-    has_bulk = run_offers(NO_BULK)
-    if way is Way.BULK and not has_bulk:
-        raise SystemExit("this version has no bulk path")
-    return [NO_BULK] if way is Way.QUIC and has_bulk else []
-
-
-def available_ways() -> list[Way]:
-    return [Way.QUIC, Way.BULK] if run_offers(NO_BULK) else [Way.QUIC]
+    """The flags of `lanspread run` for this path."""
+    return ["--no-bulk"] if way is Way.QUIC else []
 
 
 @contextmanager

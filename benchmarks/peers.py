@@ -26,7 +26,7 @@ from benchmarks.folders import (
     warm,
 )
 from benchmarks.our_peer import RunningPeer, running_peer
-from benchmarks.ours import available_ways, our_targets, way_options
+from benchmarks.ours import our_targets, way_options
 from benchmarks.places import clear, place
 from benchmarks.processes import Result
 from benchmarks.record import Section
@@ -108,8 +108,6 @@ def _open_tool(stack: ExitStack, name: str, folder: Path, source: Path, total: i
     own = folder / f"tool {name}".replace(" ", "-").replace(",", "")
     if name in OURS.values():
         way = next(way for way, label in OURS.items() if label == name)
-        if way not in available_ways():
-            return None
         link_copy(source, own / "games" / GAME)
         return OurTool(stack.enter_context(running_peer(own, *way_options(way))), way)
     if name in SYNCTHING.values():
@@ -131,11 +129,13 @@ def _open_tool(stack: ExitStack, name: str, folder: Path, source: Path, total: i
     return Copy(source, total)
 
 
-def contests(divisor: int = 1) -> dict[str, Contest]:
+CONTESTS = ("disk", "memory", "large", "quic")
+
+
+def contests(divisor: int) -> dict[str, Contest]:
+    """By their names above."""
     mixed, large = MIXED.scaled(divisor), LARGE.scaled(divisor)
     everyone = [OURS[Way.BULK], COPY, RSYNC, SYNCTHING["tcp"], TORRENT]
-    if Way.BULK not in available_ways():
-        everyone[0] = OURS[Way.QUIC]
     return {
         "disk": Contest(title="Mixed folder", shape=mixed, on="disk", tools=everyone),
         "memory": Contest(title="Mixed folder", shape=mixed, on="memory", tools=everyone),

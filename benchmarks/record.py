@@ -68,7 +68,8 @@ def as_page(record: Record, when: datetime.datetime) -> str:
     parts = [f"# {record.name}", f"Measured on {when:%Y-%m-%d}."]
     parts.append(_table(("machine", ""), [(name, str(v)) for name, v in record.machine.items()]))
     parts.append(
-        "Medians, in brackets the slowest and the fastest round; MB are 10^6 bytes; sender + receiver."
+        "Medians, in brackets the slowest and the fastest round; MB are 10^6 bytes; "
+        "sender + receiver."
     )
     for section in record.sections:
         parts.append(f"## {section.title}")
