@@ -64,7 +64,7 @@ class Shape:
 
 LARGE = Shape(large_mib=FULL_LARGE_MIB)
 MIXED = Shape(large_mib=FULL_LARGE_MIB, medium_files=300, small_files=2_000)
-TEN_GB = Shape(large_mib=1_024, large_files=9, medium_files=300, small_files=2_000)
+TEN_GB = Shape(large_mib=1_024, large_files=9, medium_files=310, small_files=2_000)
 SMALL = Shape(small_files=FULL_SMALL_FILES)
 FLAT = Shape(small_files=FULL_SMALL_FILES, in_folders=False)
 
