@@ -12,10 +12,17 @@ import time
 
 import trio
 
+from benchmarks.our_peer import PAYLOAD_BYTES
 from lanspread.identity import new_identity
 from lanspread.platform import RealEntropy, RealThreads
 from lanspread.seams import Address
-from lanspread.transport import Endpoint, TlsIdentity, TransportError, open_endpoint
+from lanspread.transport import (
+    Endpoint,
+    EndpointOptions,
+    TlsIdentity,
+    TransportError,
+    open_endpoint,
+)
 from lanspread.transport.udp import UdpNetwork
 
 PIECE = bytes(256 * 1024)
@@ -53,7 +60,8 @@ async def main(role: str, number: int) -> None:
     identity = new_identity(RealEntropy())
     tls = TlsIdentity(identity.certificate, identity.private_key)
     try:
-        async with open_endpoint([socket], tls) as endpoint:
+        options = EndpointOptions(payload_bytes=PAYLOAD_BYTES)
+        async with open_endpoint([socket], tls, options) as endpoint:
             if role == "serve":
                 print(json.dumps({"port": socket.address.port}), flush=True)
                 await serve(endpoint, number)
