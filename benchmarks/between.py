@@ -12,7 +12,7 @@ import attrs
 
 from benchmarks.claims import Claim, rate_ratio
 from benchmarks.downloads import Way, download
-from benchmarks.folders import FLAT, LARGE, MIB, MIXED, SMALL, TEN_GB, Shape, link_copy
+from benchmarks.folders import FLAT, LARGE, MIB, MIXED, SMALL, TEN_GB, Shape, bytes_below, link_copy
 from benchmarks.our_peer import RunningPeer, start_peer
 from benchmarks.ours import (
     check_arrived,
@@ -106,7 +106,7 @@ class Transfers:
             if self.plan.way is Way.BULK and game in ("small", "flat"):
                 clear(self._targets)
                 self._targets.mkdir()
-                total = sum(path.stat().st_size for path in (source.games / game).rglob("*"))
+                total = bytes_below(source.games / game)
                 copied = Copy(source.games / game, total).fetch(self._targets)
                 self._note(COPY_SMALL if game == "small" else COPY_FLAT, copied)
 
@@ -152,7 +152,6 @@ class Transfers:
             check_arrived(sources[1], targets, game)
             result = attrs.evolve(result, sender_cpu_s=result.sender_cpu_s + absence.cpu_s)
             result.extra["served_again"] = float(absence.served_again)
-            result.extra["fetched_twice_mb"] = (result.total_bytes - total) / 1e6
             self._note(VANISHING, result)
 
     @property

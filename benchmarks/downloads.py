@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import attrs
 
+from benchmarks.folders import bytes_below
 from benchmarks.our_peer import LOOP_LAG, Calls, RunningPeer
 from benchmarks.processes import Result, forget_peak, written_bytes
 
@@ -47,7 +48,8 @@ def download(
     CPU time of such a one is left out.
 
     `extra` has the seconds of the fastest and the slowest target, the longest time in which the
-    first target wrote nothing, and the event loops' lag where the peers export it.
+    first target wrote nothing, how much came twice, and the event loops' lag where the peers export
+    it. What came twice does not count for the rate.
     """
     everyone = [*sources, *targets]
     for peer in everyone:
@@ -64,7 +66,9 @@ def download(
         for peer in everyone
         if peer.child.is_alive and peer.child.pid in before
     }
+    total = bytes_below(sources[-1].games / game_id) * len(targets)
     extra = {
+        "fetched_twice_mb": (sum(one.fetched_bytes for one in took) - total) / 1e6,
         "fastest_s": min(one.seconds for one in took),
         "slowest_s": max(one.seconds for one in took),
         "longest_stall_s": watch.longest_stall_s,
@@ -75,7 +79,7 @@ def download(
         if known:
             extra[f"{side}_loop_lag_p99_ms"] = max(known) * 1000
     return Result(
-        total_bytes=sum(one.fetched_bytes for one in took),
+        total_bytes=total,
         seconds=seconds,
         sender_cpu_s=sum(cpu.get(peer.child.pid, 0.0) for peer in sources),
         receiver_cpu_s=sum(cpu[peer.child.pid] for peer in targets),

@@ -93,15 +93,28 @@ def _write(path: Path, size: int, content: random.Random, noise: bytes) -> None:
             left -= min(left, len(noise) // 2)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Sorted; without what peers keep for themselves, in hidden places at the folder's root."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not path.is_symlink()
+        and not path.relative_to(folder).parts[0].startswith(".")
+    )
+
+
+def bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in files_below(folder))
+
+
 def different(one: Path, other: Path, *, whole: bool = True) -> str | None:
     """The first file of `one` that `other` has not with the same bytes; None if there is none.
 
     Without `whole` names and sizes are compared.
     """
-    for path in sorted(one.rglob("*")):
+    for path in files_below(one):
         relative = path.relative_to(one)
-        if path.is_symlink() or not path.is_file() or relative.parts[0].startswith("."):
-            continue
         arrived = other / relative
         if not arrived.is_file() or arrived.stat().st_size != path.stat().st_size:
             return str(relative)

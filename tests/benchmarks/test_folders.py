@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.folders import FLAT, LARGE, MIB, MIXED, SMALL, TEN_GB, Shape, different, make_games
+from benchmarks.folders import (
+    FLAT,
+    LARGE,
+    MIB,
+    MIXED,
+    SMALL,
+    TEN_GB,
+    Shape,
+    bytes_below,
+    different,
+    make_games,
+)
 from benchmarks.places import place
 from benchmarks.tools.syncthing import Home, configure
 
@@ -43,9 +54,7 @@ def test_games_are_made_the_same_each_time(tmp_path: Path) -> None:
     totals = [make_games(tmp_path / name, {"game": TINY}) for name in ("one", "two")]
     one, two = tmp_path / "one" / "game", tmp_path / "two" / "game"
     assert totals[0] == totals[1]
-    assert totals[0]["game"] == sum(
-        path.stat().st_size for path in one.rglob("*") if path.is_file()
-    )
+    assert totals[0]["game"] == bytes_below(one)
     assert different(one, two) is None
 
 
@@ -73,6 +82,7 @@ def test_what_peers_keep_for_themselves_is_not_compared(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "game", tmp_path / "copy")
     (tmp_path / "game" / ".stfolder").mkdir()
     (tmp_path / "game" / ".stfolder" / "mark").write_text("x")
+    assert bytes_below(tmp_path / "game") == bytes_below(tmp_path / "copy")
     assert different(tmp_path / "game", tmp_path / "copy") is None
 
 
