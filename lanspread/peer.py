@@ -41,6 +41,7 @@ from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
+from lanspread.looplag import LagRecord, measure_lag
 from lanspread.model import GameSummary, fold_id
 from lanspread.operations.commands import GameOperations, open_game_operations
 from lanspread.operations.downloads import DownloadRules
@@ -122,6 +123,7 @@ class Peer:
         )
         self.operations = Operations(self._publisher.touch)
         self._library_changed = Bell()
+        self._lag = LagRecord()
         self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
         self._presence = Presence(
             self.peer_id, instance, self.name, lambda: self._publisher.current
@@ -163,6 +165,7 @@ class Peer:
             up_rate=self._up.measured(),
             down_rate=self._down.measured(),
             uptime_s=trio.current_time() - self._started_at,
+            loop_lag=self._lag.view(),
         )
 
     @property
@@ -328,6 +331,8 @@ class Peer:
         self._publisher.announce_by(self._announcer.announce)
         nursery = await stack.enter_async_context(_cancelled_nursery())
         nursery.start_soon(self._publisher.run)
+        if self._seams.measures_lag:
+            nursery.start_soon(measure_lag, self._lag)
         self.dialer = await stack.enter_async_context(
             open_dialer(
                 self.peer_id,

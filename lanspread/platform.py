@@ -95,4 +95,5 @@ def real_seams(config: Config) -> Seams:
         wall_clock=RealWallClock(),
         suspend_clock=RealSuspendClock(),
         entropy=RealEntropy(),
+        measures_lag=True,
     )

@@ -25,7 +25,7 @@ from lanspread.sync import messages as m
 from lanspread.sync.announcer import Announcer
 from lanspread.sync.errors import PeerMisbehaved, RequestReset
 from lanspread.sync.exchange import Responder
-from lanspread.sync.fair import FairSlots
+from lanspread.sync.fair import FairSlots, TooManyWait
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.session import Handler, Session
 from lanspread.transfer.access import GameAccess, GameBusy
@@ -72,7 +72,7 @@ class Server:
         self._up = up
         self._allows = allows
         self._block_bytes = block_bytes
-        self._slots = FairSlots(limits.MAX_SERVED_CHUNKS)
+        self._slots = FairSlots(limits.MAX_SERVED_CHUNKS, limits.MAX_WAITING_CHUNKS)
         self._sending: dict[Session, int] = {}
         self._digesting: set[Session] = set()
         self._digest_turns = DigestTurns()
@@ -189,10 +189,11 @@ class Server:
         header: m.Message,
         responder: Responder,
     ) -> None:
-        async with self._slot(session):
+        size = sum(extent[2] for extent in extents)
+        async with self.slot(session, size):
             try:
                 with self._access.reading(game.id) as scope:
-                    await self._send_extents(game, extents, header, responder)
+                    await self._send_extents(session, game, extents, header, responder)
             except GameBusy as error:
                 raise Refusal(m.ERROR_BUSY, "the game is being changed") from error
             if scope.cancelled_caught:
@@ -200,6 +201,7 @@ class Server:
 
     async def _send_extents(
         self,
+        session: Session,
         game: LocalGame,
         extents: Sequence[m.Extent],
         header: m.Message,
@@ -216,10 +218,11 @@ class Server:
             await responder.send(header)
             while data:
                 view = memoryview(data)
-                for at in range(0, len(view), _SEND_BYTES):
-                    piece = view[at : at + _SEND_BYTES]
-                    await self._up.take(len(piece))
+                while view:
+                    piece = view[: self._up.piece(_SEND_BYTES)]
+                    await self._up.take(len(piece), session)
                     await responder.send_raw(piece)
+                    view = view[len(piece) :]
                 data = await self._threads.run(reader.read, _READ_BYTES)
         except (Changed, OSError) as error:
             _log.info("a file changed while it was served", game=game.id, why=str(error))
@@ -230,15 +233,23 @@ class Server:
             folder.close()
 
     @asynccontextmanager
-    async def _slot(self, session: Session) -> AsyncIterator[None]:
-        """A share of the memory that answers may hold; one host cannot take all of it."""
+    async def slot(self, session: Session, size: int) -> AsyncIterator[None]:
+        """A share of the memory and the time that answers take, for `size` bytes of files.
+
+        Sessions that want more than there is get as many bytes each; one host cannot take all of
+        it, and one session cannot fill the queue. Raises `Refusal` (busy) where waiting would be in
+        vain. Cancelled waiting holds nothing.
+        """
         mine = self._sending.get(session, 0)
         if mine >= limits.MAX_SERVED_CHUNKS_PER_SESSION:
             raise Refusal(m.ERROR_BUSY, "too many requests at once")
         self._sending[session] = mine + 1
         try:
-            async with self._slots.take(session.connection.remote_address.host):
+            host = session.connection.remote_address.host
+            async with self._slots.take(host, session, size):
                 yield
+        except TooManyWait as error:
+            raise Refusal(m.ERROR_BUSY, "too many others are being served") from error
         finally:
             self._sending[session] -= 1
             if not self._sending[session]:
