@@ -89,8 +89,12 @@ MAX_SERVED_PAGED_PER_SESSION: Final = 8
 MAX_SERVED_PAGES: Final = 64
 # What a downloader asks for in one request, by the size of the game.
 CHUNK_BYTES: Final = 4 * MIB
+# What one download may have in its buffers, asked for or being written, over all sources.
+MAX_DOWNLOAD_BUFFER_BYTES: Final = 96 * MIB
 MIN_CHUNK_BYTES: Final = 256 * KIB
+# Requests that are out to one source at a time: of a fast one, and where answers take long to come.
 PIPELINE_DEPTH: Final = 3
+MAX_PIPELINE_DEPTH: Final = 8
 MAX_EARLY_REQUESTS: Final = 16
 MAX_RETRY_COUNT: Final = 5
 READ_BYTES: Final = 256 * KIB
