@@ -137,7 +137,7 @@ class Download:
         try:
             await self._check_unknown(session, work.reference)
             async with (
-                open_source(session, self._context.down) as source,
+                open_source(session, self._context.down, self._context.lane_dialer) as source,
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(self._watch, session, nursery.cancel_scope)

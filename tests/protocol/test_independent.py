@@ -201,7 +201,6 @@ async def test_answers_that_the_page_promises(tmp_path: Path) -> None:
         )
         assert await known.answer("NotModified") == {"type": "NotModified"}
         for error, type, fields in (
-            ("Unsupported", "GetBulkTicket", {}),
             ("Unsupported", "MakeCoffee", {"strong": True}),
             ("Unsupported", "Ping", {}),
             ("NotFound", "GetBlockDigests", {"id": "Nothing", "manifest_hash": hashes[0]}),
