@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from lanspread import __version__, limits
+from lanspread.background import open_background
 from lanspread.commands import (
     ConnectPeer,
     Done,
@@ -333,7 +334,7 @@ class Peer:
         )
         await self._publisher.refresh()
         self._publisher.announce_by(self._announcer.announce)
-        nursery = await stack.enter_async_context(_cancelled_nursery())
+        nursery = await stack.enter_async_context(open_background())
         nursery.start_soon(self._publisher.run)
         if self._seams.measures_lag:
             nursery.start_soon(measure_lag, self._lag)
@@ -464,16 +465,6 @@ class Peer:
         await stack.enter_async_context(
             self._presence.announced(self._seams.discovery, self._publisher.changed, self.dialer)
         )
-
-
-@asynccontextmanager
-async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks are cancelled when the block is left."""
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        finally:
-            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

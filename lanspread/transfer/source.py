@@ -80,12 +80,12 @@ class QuicSource:
     """Chunks over streams of the session's own QUIC connection."""
 
     def __init__(self, session: Session, down: RateLimit) -> None:
-        self._session = session
+        self.session = session
         self._down = down
 
     @property
     def peer_id(self) -> str:
-        return self._session.peer_id
+        return self.session.peer_id
 
     async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         message = m.GetGameFileChunk(
@@ -105,7 +105,7 @@ class QuicSource:
     ) -> None:
         length = len(into)
         with source_errors():
-            async with self._session.request(message, asked_bytes=length) as exchange:
+            async with self.session.request(message, asked_bytes=length) as exchange:
                 with trio.fail_after(limits.REQUEST_SILENCE_S) as silence:
                     answer: m.ChunkData | m.FileData = await exchange.answer(header)
                     if answer.size != length:
@@ -120,7 +120,7 @@ class QuicSource:
                         at += len(data)
                         # Our own limit is no silence of theirs.
                         silence.deadline = float("inf")
-                        await self._down.take(len(data), self._session)
+                        await self._down.take(len(data), self.session)
                         silence.deadline = trio.current_time() + limits.REQUEST_SILENCE_S
                     if await exchange.raw(1):
                         raise PeerMisbehaved("an answer that goes on behind its end")
