@@ -62,6 +62,9 @@ class Config:
     trust: Trust = Trust.OPEN
     max_up: float | None = None
     max_down: float | None = None
+    polite: bool = False
+    polite_up: float = limits.POLITE_RATE
+    polite_down: float = limits.POLITE_RATE
     block_bytes: int = limits.BLOCK_BYTES
     auto_install: bool = False
     log_format: str = "text"
@@ -169,9 +172,17 @@ def _trust(value: str) -> Trust:
     return trust
 
 
+def check_rate(mb: float) -> None:
+    """Raises `ValueError` for a rate at which nothing would ever arrive."""
+    least = limits.MIN_RATE / BYTES_PER_MB
+    if mb < least:
+        raise ValueError(f"must be at least {least:g} MB/s: nothing moves in time below that")
+
+
 def _rate(value: float) -> float:
     if not math.isfinite(value) or value <= 0:
         raise ValueError("must be more than 0 MB/s; leave it out for no limit")
+    check_rate(value)
     return value * BYTES_PER_MB
 
 
@@ -210,6 +221,7 @@ def _peers(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 _NO_LIMIT = "no limit"
+_POLITE = f"{limits.POLITE_RATE / BYTES_PER_MB:g}"
 SETTINGS = {
     setting.name: setting
     for setting in (
@@ -269,6 +281,18 @@ SETTINGS = {
         Setting(
             "max_down", "max_down", Kind.NUMBER,
             "number", _NO_LIMIT, "MB/s fetched, for the whole peer", _rate,
+        ),
+        Setting(
+            "polite", "polite", Kind.FLAG,
+            "true or false", "false", "leave the wire and the machine to a game being played", bool,
+        ),
+        Setting(
+            "polite_up", "polite_up", Kind.NUMBER,
+            "number", _POLITE, "MB/s served at most while `polite` is on (no flag)", _rate,
+        ),
+        Setting(
+            "polite_down", "polite_down", Kind.NUMBER,
+            "number", _POLITE, "MB/s fetched at most while `polite` is on (no flag)", _rate,
         ),
         Setting(
             "block_bytes", "block_bytes", Kind.INTEGER,

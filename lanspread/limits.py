@@ -81,14 +81,20 @@ MAX_SERVED_REQUESTS: Final = 64
 # Requests for file bytes being answered at once: each holds a read and a send buffer.
 MAX_SERVED_CHUNKS_PER_SESSION: Final = 16
 MAX_SERVED_CHUNKS: Final = 64
+# Those that wait for their turn to be answered; behind so many nobody's turn comes in time.
+MAX_WAITING_CHUNKS: Final = 256
 # Paged answers of a session that are under way; further ones wait their turn.
 MAX_SERVED_PAGED_PER_SESSION: Final = 8
 # Pages of answers being sent at once, over all sessions: each holds up to a message.
 MAX_SERVED_PAGES: Final = 64
 # What a downloader asks for in one request, by the size of the game.
 CHUNK_BYTES: Final = 4 * MIB
+# What one download may have in its buffers, asked for or being written, over all sources.
+MAX_DOWNLOAD_BUFFER_BYTES: Final = 96 * MIB
 MIN_CHUNK_BYTES: Final = 256 * KIB
+# Requests that are out to one source at a time: of a fast one, and where answers take long to come.
 PIPELINE_DEPTH: Final = 3
+MAX_PIPELINE_DEPTH: Final = 8
 MAX_EARLY_REQUESTS: Final = 16
 MAX_RETRY_COUNT: Final = 5
 READ_BYTES: Final = 256 * KIB
@@ -107,6 +113,10 @@ CHECKPOINT_BYTES: Final = 1024 * MIB
 CHECKPOINT_S: Final = 5.0
 # How often a download that a full disk stopped looks for space.
 DISK_FULL_CHECK_S: Final = 5.0
+# Rates below this, in bytes a second, are refused: nothing would move before somebody gives up.
+MIN_RATE: Final = 1_000
+# What a peer may take of the wire, each way, while somebody plays: a third of 100 Mbit/s.
+POLITE_RATE: Final = 4_000_000
 # A variant that nobody has offered for so long is given up for one that is offered.
 MOVE_OVER_S: Final = 30.0
 # Games that are hashed at once because others asked, and how many that are not done yet one host
@@ -215,6 +225,10 @@ SUSPEND_JUMP_S: Final = 10.0
 WAKE_GRACE_S: Final = 10.0
 # How often the machine's own addresses are looked at; a look costs 0.3 ms.
 ADDRESS_CHECK_S: Final = 2.0
+
+# How often it is looked how late the event loop is, and for how long that is kept.
+LAG_INTERVAL_S: Final = 0.1
+LAG_KEPT_S: Final = 60.0
 
 # -- discovery ------------------------------------------------------------------------------------
 MAX_CANDIDATES: Final = 256

@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from lanspread import __version__, limits
+from lanspread.background import open_background
 from lanspread.commands import (
     ConnectPeer,
     Done,
@@ -41,6 +42,7 @@ from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
+from lanspread.looplag import LagRecord, measure_lag
 from lanspread.model import GameSummary, fold_id
 from lanspread.operations.commands import GameOperations, open_game_operations
 from lanspread.operations.downloads import DownloadRules
@@ -125,6 +127,7 @@ class Peer:
         )
         self.operations = Operations(self._publisher.touch)
         self._library_changed = Bell()
+        self._lag = LagRecord()
         self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
         self._presence = Presence(
             self.peer_id, instance, self.name, lambda: self._publisher.current
@@ -166,6 +169,7 @@ class Peer:
             up_rate=self._up.measured(),
             down_rate=self._down.measured(),
             uptime_s=trio.current_time() - self._started_at,
+            loop_lag=self._lag.view(),
         )
 
     @property
@@ -330,8 +334,10 @@ class Peer:
         )
         await self._publisher.refresh()
         self._publisher.announce_by(self._announcer.announce)
-        nursery = await stack.enter_async_context(_cancelled_nursery())
+        nursery = await stack.enter_async_context(open_background())
         nursery.start_soon(self._publisher.run)
+        if self._seams.measures_lag:
+            nursery.start_soon(measure_lag, self._lag)
         self.dialer = await stack.enter_async_context(
             open_dialer(
                 self.peer_id,
@@ -459,16 +465,6 @@ class Peer:
         await stack.enter_async_context(
             self._presence.announced(self._seams.discovery, self._publisher.changed, self.dialer)
         )
-
-
-@asynccontextmanager
-async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks are cancelled when the block is left."""
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        finally:
-            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

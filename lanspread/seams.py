@@ -416,7 +416,8 @@ class Seams:
     """Everything outside the process that a peer uses.
 
     `open_index(state_folder)` blocks; `discovery` is None where there is none (`--no-mdns`), `bulk`
-    where all bytes go over QUIC.
+    where all bytes go over QUIC. `measures_lag`: whether it is of use to look how late the event
+    loop is; by a clock that stands still while code runs it never is.
     """
 
     network: Network
@@ -428,4 +429,5 @@ class Seams:
     wall_clock: WallClock
     suspend_clock: SuspendClock
     entropy: Entropy
+    measures_lag: bool = False
     bulk: BulkNetwork | None = None

@@ -27,12 +27,15 @@ FRONT = {"commands", "config", "errors", "eventhub", "events", "identity", "limi
 ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(BASE, BASE),
     "eventhub": BASE,
+    "background": BASE,
+    "looplag": BASE,
     "fs": BASE,
     "transport": BASE,
     "sync": BASE | {"fs", "transport"},
     "transfer": BASE | {"fs", "transport", "sync"},
     "operations": BASE | {"fs", "sync", "transfer"},
-    "peer": BASE | {"eventhub", "fs", "transport", "sync", "transfer", "operations"},
+    "peer": BASE
+    | {"background", "eventhub", "looplag", "fs", "transport", "sync", "transfer", "operations"},
     "platform": BASE | {"fs", "transport"},
     # It walks a peer's ways from outside: the same sockets and handshake, without a peer.
     "doctor": BASE | {"fs", "transport", "sync", "platform"},

@@ -138,6 +138,9 @@ def cli() -> None:
 @click.option(
     "--auto-install", is_flag=True, default=None, help="Install what was fetched, unasked."
 )
+@click.option(
+    "--polite", is_flag=True, default=None, help="Go slowly: a game is played on this machine."
+)
 @click.option("--log-format", metavar="|".join(LOG_FORMATS), help="Of the log on stderr.")
 @click.option("--new-identity", is_flag=True, help="Make a new key: this becomes another peer.")
 @click.option("--new-token", is_flag=True, help="Make a new API token; the old one stops working.")
@@ -272,6 +275,20 @@ def connect(address: str, state: str | None, as_json: bool) -> int:
     from lanspread.cli import look
 
     return run_async(look.connect, state_folder(state), address, as_json)
+
+
+@cli.command()
+@click.argument("on", metavar="[on|off]", required=False, type=click.Choice(["on", "off"]))
+@_common
+def polite(on: str | None, state: str | None, as_json: bool) -> int:
+    """Go slowly while a game is played on this machine, or as fast as it goes again.
+
+    Without on or off it says how it is.
+    """
+    from lanspread.cli import look
+
+    wanted = None if on is None else on == "on"
+    return run_async(look.polite, state_folder(state), as_json, wanted)
 
 
 @cli.command()

@@ -47,6 +47,8 @@ class LiveSettings:
     def __init__(self, config: Config, up: RateLimit, down: RateLimit, file: SettingsFile) -> None:
         self._name = config.name
         self._limits = {"max_up": up, "max_down": down}
+        self._polite_rates = {"max_up": config.polite_up, "max_down": config.polite_down}
+        self._be_polite(config.polite)
         self._file = file
         self.auto_install = config.auto_install
 
@@ -58,6 +60,9 @@ class LiveSettings:
             max_up=_in_mb(self._limits["max_up"]),
             max_down=_in_mb(self._limits["max_down"]),
             auto_install=self.auto_install,
+            polite=self._polite,
+            polite_up=self._polite_rates["max_up"] / BYTES_PER_MB,
+            polite_down=self._polite_rates["max_down"] / BYTES_PER_MB,
         )
 
     async def change(self, command: SetSettings) -> None:
@@ -73,6 +78,15 @@ class LiveSettings:
         if command.auto_install is not None:
             self.auto_install = command.auto_install
             await self._file.keep("auto_install", command.auto_install)
+        if command.polite is not None:
+            self._be_polite(command.polite)
+            await self._file.keep("polite", command.polite)
+
+    def _be_polite(self, polite: bool) -> None:
+        """Cap both directions, or not, whatever their own limits are."""
+        self._polite = polite
+        for name, limit in self._limits.items():
+            limit.cap = self._polite_rates[name] if polite else None
 
 
 def _in_mb(limit: RateLimit) -> float | None:

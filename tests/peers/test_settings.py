@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from lanspread.api import rpc
@@ -66,11 +67,57 @@ async def test_what_cannot_be_kept_is_used_and_said(
         assert (await events.wait_for("warning")).data["code"] == "setting_not_kept"
 
 
+async def test_polite_caps_both_ways_and_leaves_the_limits_as_they_are(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        files = {"x": os.urandom(1_000_000), "version.ini": b"1"}
+        write_game(tmp_path / "a", "Quake", files)
+        ann = await party.start(
+            lan.add_host("a"), tmp_path / "a", max_up=1_000_000.0, polite=True, polite_up=1_000.0
+        )
+        ben = await party.start(lan.add_host("b"), tmp_path / "b", polite_down=2_000.0)
+        found = await settings(ann)
+        assert (found.polite, found.max_up, found.polite_up) == (True, 1.0, 0.001)
+        await until(lambda: offering(ben, "Quake"))
+        events = Events(ben)
+        await begin(ben, "Quake")
+        await trio.sleep(20)
+        assert 0 < ann.bytes_sent() <= 21_000
+        # Not polite any more: her own limit holds, and his while he is polite.
+        await settings(ben, SetSettings(polite=True))
+        await settings(ann, SetSettings(polite=False))
+        assert (await settings(ben)).max_down is None
+        await trio.sleep(20)
+        assert 0 < ben.status().down_rate <= 3_000
+        await settings(ben, SetSettings(polite=False))
+        await events.wait_for("download.finished", within=60)
+    kept = load_config({"games": str(tmp_path)}, {}, str(tmp_path / "b/state"))
+    assert (kept.polite, kept.max_up, kept.max_down) == (False, None, None)
+
+
 @pytest.mark.parametrize(
-    "params", ['{"max_up": -1}', '{"max_up": 1e300}', '{"auto_install": 1}', '{"name": "x"}']
+    "params",
+    [
+        '{"max_up": -1}',
+        '{"max_up": 1e300}',
+        '{"max_up": 0.0009}',
+        '{"max_down": 1e-9}',
+        '{"auto_install": 1}',
+        '{"polite": 1}',
+        '{"polite_up": 1}',
+    ],
 )
 def test_what_is_no_setting_is_refused(params: str) -> None:
     text = f'{{"jsonrpc": "2.0", "id": 1, "method": "settings.set", "params": {params}}}'
     with pytest.raises(rpc.RpcError) as error:
         rpc.parse(text)
     assert error.value.fault is rpc.Fault.INVALID_PARAMS
+
+
+def test_a_rate_that_is_too_low_is_told_how_low_it_may_be() -> None:
+    text = '{"jsonrpc": "2.0", "id": 1, "method": "settings.set", "params": {"max_up": 0.0009}}'
+    with pytest.raises(rpc.RpcError, match=r"`max_up`: must be at least 0\.001 MB/s"):
+        rpc.parse(text)
+    for rate in ("0", "0.001", "1000000"):
+        assert rpc.parse(text.replace("0.0009", rate)).action == SetSettings(max_up=float(rate))

@@ -87,15 +87,15 @@ class LaneServer:
         begun = False
         try:
             async with (
-                self._sending.take(session.peer_id),
+                self._sending.take(session.peer_id, amount=request.length),
                 self._server.chunk(session, request) as reader,
             ):
                 buffer = memoryview(bytearray(min(request.length, limits.LANE_BUFFER_BYTES)))
                 left = request.length
                 while left:
-                    size = pieces.of(left)
+                    size = self._up.piece(pieces.of(left))
                     began = trio.current_time()
-                    await self._up.take(size)
+                    await self._up.take(size, session)
                     send = _sender(reader, buffer, size, b"" if begun else header)
                     begun = True
                     await lane.run_sending(send)
