@@ -36,7 +36,7 @@ from lanspread.commands import (
 from lanspread.config import Config, Trust
 from lanspread.errors import Code, LanspreadError, StartError
 from lanspread.eventhub import EventHub
-from lanspread.events import RecoveryBlocked, RecoveryRepaired, Warning_
+from lanspread.events import LibraryUpdated, RecoveryBlocked, RecoveryRepaired, Warning_
 from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
@@ -216,7 +216,7 @@ class Peer:
 
     async def cover(self, game_id: str, key: str) -> Picture | None:
         """The picture that a Game's `cover_url` is about; None if it is not there any more."""
-        return await self._seams.threads.run(self.covers.read, game_id, key)
+        return await self.covers.read(game_id, key)
 
     async def publish_api(self, url: str) -> None:
         """Say in the state folder where the local API listens; taken back when the peer ends.
@@ -328,6 +328,7 @@ class Peer:
         self._publisher.announce_by(self._announcer.announce)
         nursery = await stack.enter_async_context(_cancelled_nursery())
         nursery.start_soon(self._publisher.run)
+        nursery.start_soon(self.covers.run)
         self.dialer = await stack.enter_async_context(
             open_dialer(
                 self.peer_id,
@@ -387,7 +388,20 @@ class Peer:
                 busy=lambda: self._up.measured() > 0 or self._down.measured() > 0,
             )
         )
-        self.covers = Covers(self.library, self._catalog, seams.files, self.token)
+        self.covers = Covers(
+            self.library,
+            self._catalog,
+            seams.files,
+            self.token,
+            threads=seams.threads,
+            on_change=self._on_pictures_change,
+        )
+        await self.covers.look()
+
+    def _on_pictures_change(self, ids: frozenset[str]) -> None:
+        # Front-ends ask for the list again, in which those pictures have other keys.
+        rev, games = self._publisher.current.rev, tuple(sorted(ids))
+        self.events.publish(LibraryUpdated(peer_id=self.peer_id, games=games, rev=rev))
 
     def _on_library_change(self, ids: frozenset[str]) -> None:
         self._publisher.touch()
