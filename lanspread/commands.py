@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar
 import attrs
 import msgspec
 
+from lanspread import limits
+
 
 @attrs.frozen(kw_only=True)
 class PeerCommand:
@@ -120,6 +122,8 @@ class GetSettings(PeerCommand):
     method: ClassVar[str] = "settings.get"
 
 
+# A peer's own name: one line, and it begins with something that is seen.
+Name = Annotated[str, msgspec.Meta(max_length=limits.MAX_NAME_CHARS, pattern=limits.NAME_PATTERN)]
 # MB/s; 0 is no limit.
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
@@ -129,6 +133,7 @@ class SetSettings(PeerCommand):
     """What is not given stays as it is. Rates are MB/s; 0 is no limit."""
 
     method: ClassVar[str] = "settings.set"
+    name: Name | None = None
     max_up: Rate | None = None
     max_down: Rate | None = None
     auto_install: bool | None = None

@@ -35,6 +35,12 @@ MAX_GAMES_PER_PEER: Final = 20_000
 MAX_FILES_PER_GAME: Final = 250_000
 MAX_GAME_ID_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 128
+# Of a peer's own name. Written so that Python and JavaScript read it alike (`$` lets a line end
+# pass in Python), and so that no text makes matching it slow.
+NAME_PATTERN: Final = (
+    r"^[^\u0000-\u0020\u007f-\u00a0\u2028\u2029][^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
+    r"(?![\s\S])"
+)
 MAX_VERSION_CHARS: Final = 64
 MAX_PATH_BYTES: Final = 1_024
 MAX_PATH_PART_BYTES: Final = 240

@@ -100,7 +100,6 @@ class Peer:
         self._started_at = trio.current_time()
         instance = seams.entropy.token_bytes(16)
         self.peer_id = state.identity.peer_id
-        self.name = config.name
         self.instance = instance.hex()
         self.token = state.token
         self.events = EventHub(self.instance, seams.wall_clock)
@@ -111,7 +110,13 @@ class Peer:
         self._up = RateLimit(config.max_up)
         self._down = RateLimit(config.max_down)
         self._settings_file = SettingsFile(state.path, seams.threads, self._warn)
-        self._settings = LiveSettings(config, self._up, self._down, self._settings_file)
+        self._settings = LiveSettings(
+            config,
+            self._up,
+            self._down,
+            self._settings_file,
+            lambda: self._presence.renamed(self.sessions),
+        )
         self._publisher = Publisher(
             self.peer_id,
             PublishedLibrary.empty(state.epoch, state.rev),
@@ -124,7 +129,7 @@ class Peer:
         self._library_changed = Bell()
         self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
         self._presence = Presence(
-            self.peer_id, instance, self.name, lambda: self._publisher.current
+            self.peer_id, instance, lambda: self.name, lambda: self._publisher.current
         )
 
     # -- what front-ends ask ----------------------------------------------------------------------
@@ -164,6 +169,11 @@ class Peer:
             down_rate=self._down.measured(),
             uptime_s=trio.current_time() - self._started_at,
         )
+
+    @property
+    def name(self) -> str:
+        """What others see; follows the settings."""
+        return self._settings.name
 
     @property
     def listen(self) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ class Presence:
 
     peer_id: str
     instance: bytes
-    name: str
+    name: Callable[[], str]
     published: Callable[[], PublishedLibrary]
     reachable: Reachable = attrs.field(factory=lambda: Reachable(()))
     _renewal_due: trio.Event = attrs.field(factory=trio.Event)
@@ -47,7 +47,7 @@ class Presence:
             library_rev=library.rev if known else None,
             library_digest=library.digest if known else None,
             features={"version": __version__},
-            name=self.name,
+            name=self.name(),
         )
 
     def advertisement(self) -> Advertisement:
@@ -57,9 +57,14 @@ class Presence:
             proto_ver=limits.PROTOCOL_VERSION,
             addresses=self.reachable.advertised,
             library_rev=self.published().rev,
-            hostname=self.name,
+            hostname=self.name(),
             start=self.instance.hex()[:6],
         )
+
+    def renamed(self, sessions: Sessions) -> None:
+        """`name` is another now: let peers and the record know."""
+        self._renewal_due.set()
+        sessions.tell(m.Renamed(peer_id=self.peer_id, name=self.name()))
 
     @asynccontextmanager
     async def watched(

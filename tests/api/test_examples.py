@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from scripts.generate import ROOT
 from tests.api.cable import Cable
 from tests.api.outsider import Judge, Outsider, outsider, served_schema
 from tests.browser.support import PATIENCE_MS, open_browser
 from tests.cli.processes import Peer
 from tests.cli.test_local_operations import GAME, put
-from tests.generated import ROOT
 
 LINES = 50
 
