@@ -399,16 +399,11 @@ class Peer:
             )
         )
         self.covers = Covers(
-            self.library,
-            self._catalog,
-            seams.files,
-            self.token,
-            threads=seams.threads,
-            on_change=self._on_pictures_change,
+            self.library, self._catalog, seams.files, self.token, seams.threads, self._on_pictures
         )
         await self.covers.look()
 
-    def _on_pictures_change(self, ids: frozenset[str]) -> None:
+    def _on_pictures(self, ids: frozenset[str]) -> None:
         # Front-ends ask for the list again, in which those pictures have other keys.
         rev, games = self._publisher.current.rev, tuple(sorted(ids))
         self.events.publish(LibraryUpdated(peer_id=self.peer_id, games=games, rev=rev))

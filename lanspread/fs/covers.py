@@ -43,7 +43,6 @@ class Covers:
         catalog: Catalog,
         files: FileSystem,
         token: str,
-        *,
         threads: Threads,
         on_change: Callable[[frozenset[str]], None],
     ) -> None:

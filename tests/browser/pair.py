@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cli.processes import Peer
 
+PROGRAM = ("-m", "lanspread")
 # Slow enough that a person sees the bar move.
 SLOW = ("--max-up", "8")
 SMALL_BLOCKS = {**os.environ, "LANSPREAD_BLOCK_BYTES": "262144"}
@@ -30,8 +32,10 @@ def put_game(games: Path, game_id: str, version: str, size: int) -> None:
 class Pair:
     """Ours, whose page is open, and another peer that has games."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, program: Sequence[str] = PROGRAM) -> None:
         self.folder = folder
+        self._options = options
+        self._program = program
         self.other = Peer(folder / "other", "--name", "other", *SLOW, env=SMALL_BLOCKS)
         self.other_ready = self.other.ready()
         self.ours = self._start_ours()
@@ -40,7 +44,15 @@ class Pair:
     def _start_ours(self, *options: str) -> Peer:
         address = self.other_ready["listen"][0]
         return Peer(
-            self.folder / "ours", "--name", "ours", "--peer", address, *options, env=SMALL_BLOCKS
+            self.folder / "ours",
+            "--name",
+            "ours",
+            "--peer",
+            address,
+            *self._options,
+            *options,
+            env=SMALL_BLOCKS,
+            program=self._program,
         )
 
     @property
@@ -52,6 +64,15 @@ class Pair:
         api = self.ready["api_url"].removeprefix("http://")
         self.ours = self._start_ours("--api", api)
         self.ready = self.ours.ready()
+
+    def start_other_again(self) -> None:
+        """After it ended: as the same peer, which looks for ours by itself."""
+        self.other.kill()
+        ours = self.ready["listen"][0]
+        self.other = Peer(
+            self.folder / "other", "--name", "other", *SLOW, "--peer", ours, env=SMALL_BLOCKS
+        )
+        self.other_ready = self.other.ready()
 
     def end(self) -> None:
         self.ours.kill()

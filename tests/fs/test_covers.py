@@ -155,8 +155,8 @@ async def make(game: Path, catalog: Catalog | None = None, token: str = "a") -> 
         catalog or Catalog(),
         DiskFileSystem(),
         token,
-        threads=InlineThreads(),
-        on_change=told.append,
+        InlineThreads(),
+        told.append,
     )
     await covers.look()
     return Made(covers, shelf, told)

@@ -3,7 +3,7 @@
 import { ask } from "./ask.js";
 import { Connection } from "./connection.js";
 import { byId, mark, perFrame, say } from "./dom.js";
-import { percent, plural } from "./format.js";
+import { foreign, percent, plural } from "./format.js";
 import { GamePage } from "./game.js";
 import { showNotice } from "./notices.js";
 import { OperationList } from "./operations.js";
@@ -96,11 +96,16 @@ const SAID = {
 function showState(state) {
   const [what, remedy] = SAID[state];
   mark(document.documentElement, "data-connection", state);
-  say(byId("connection"), state === "open" ? `Connected to ${store.self.name}` : what || "Connected");
+  sayConnection();
   const quiet = state === "open" || state === "connecting";
   byId("banner").hidden = quiet;
   say(byId("banner-text"), quiet ? "" : `${what} ${remedy}`);
   render();
+}
+
+function sayConnection() {
+  const { state } = connection;
+  say(byId("connection"), state === "open" ? `Connected to ${foreign(store.name)}` : SAID[state][0]);
 }
 
 // Events say which games changed; the list says how they look now.
@@ -164,6 +169,7 @@ const render = perFrame(() => {
   page.render();
   operations.render();
   peers.render();
+  sayConnection();
   const wanted = title();
   if (document.title !== wanted) document.title = wanted;
 });

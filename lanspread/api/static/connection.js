@@ -64,7 +64,8 @@ export class Connection extends EventTarget {
       const { resolve, reject } = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);
       const { error, result } = message;
-      if (error) reject({ message: error.message, ...error.data });
+      // A fault of the protocol has no remedy of its own: this page asked for what is not to be had.
+      if (error) reject({ remedy: "Reload the page", message: error.message, code: error.code, ...error.data });
       else resolve(result);
     }
   }

@@ -1,7 +1,7 @@
 // Who is there: state, address, what they have, how fast they were.
 
 import { byId, fill, h, mark, say } from "./dom.js";
-import { ago, plural, rate } from "./format.js";
+import { ago, plural, rate, told } from "./format.js";
 
 const STATES = {
   connected: "Connected",
@@ -103,7 +103,7 @@ export function makeConnectForm(id, connect) {
       say(note, `Connected to ${address}.`);
     } catch (error) {
       mark(form, "data-tone", "bad");
-      say(note, [error.message, error.remedy].filter(Boolean).join(": "));
+      say(note, told(error));
     } finally {
       button.disabled = false;
     }
