@@ -58,9 +58,9 @@ MB = 1_000_000
 def some_peers() -> tuple[PeerView, ...]:
     """Three who are here, one who left, one of another age."""
     return (
-        a_peer(peer_id=ANNA, name="anna", addresses=("192.168.1.20:7373",), game_count=31),
-        a_peer(peer_id=BEN, name="ben's laptop", addresses=("192.168.1.31:7373",), game_count=12),
-        a_peer(peer_id=CARL, name="cellar", addresses=("192.168.1.2:7373",), game_count=24),
+        a_peer(peer_id=ANNA, name="anna", addresses=("192.168.1.20:7373",), game_count=24),
+        a_peer(peer_id=BEN, name="ben's laptop", addresses=("192.168.1.31:7373",), game_count=24),
+        a_peer(peer_id=CARL, name="cellar", addresses=("192.168.1.2:7373",), game_count=36),
         a_peer(
             peer_id="5" * 8,
             name="dora",

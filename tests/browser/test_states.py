@@ -150,7 +150,7 @@ def test_filters_order_and_the_games_of_a_peer(stage: Stage, page: Page) -> None
     expect(cards).to_have_count(5)
     page.get_by_label("Sort by").select_option("size")
     expect(cards.first).to_contain_text("3.6\u00a0GB")
-    page.get_by_role("button", name="Show the 31 games of anna").click()
+    page.get_by_role("button", name="Show the 24 games of anna").click()
     expect(page.locator("#found")).to_contain_text("found")
     chip = page.get_by_role("button", name="From anna")
     expect(chip).to_be_visible()
@@ -265,8 +265,17 @@ def test_a_wrong_token_and_none(stage: Stage, page: Page, complaints: Complaints
     complaints.allowed = ("401", "WebSocket connection to")
     page.goto(stage.url.replace("#token=", "#token=wrong"))
     expect(page.locator("#banner")).to_contain_text("lanspread status")
+    expect(page.get_by_role("heading", name="This page needs its link")).to_be_visible()
+    expect(page.get_by_role("button", name="Settings")).to_be_hidden()
     page.goto(stage.url.partition("#")[0])
     expect(page.locator("#banner")).to_contain_text("lacks its token")
+    # With a game in the link, too; and the right link opens what it says.
+    page.goto(f"{stage.url.partition('#')[0]}#game=blockfall")
+    expect(page.get_by_role("heading", name="This page needs its link")).to_be_visible()
+    page.goto(f"{stage.url}&game=blockfall")
+    expect(page.get_by_role("heading", name="Blockfall")).to_be_visible()
+    expect(page.get_by_role("button", name="Settings")).to_be_visible()
+    expect(page.locator("#banner")).to_be_hidden()
 
 
 def test_settings(stage: Stage, page: Page) -> None:

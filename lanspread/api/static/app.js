@@ -100,7 +100,15 @@ function showState(state) {
   const quiet = state === "open" || state === "connecting";
   byId("banner").hidden = quiet;
   say(byId("banner-text"), quiet ? "" : `${what} ${remedy}`);
+  document.documentElement.classList.toggle("locked", isLocked());
+  byId("locked").hidden = !isLocked();
+  route();
   render();
+}
+
+/** Whether this page was never let in: there is nothing to be shown. */
+function isLocked() {
+  return store.status === null && (connection.state === "denied" || connection.state === "no-token");
 }
 
 function sayConnection() {
@@ -180,7 +188,7 @@ store.addEventListener("change", render);
 let shelfScroll = 0;
 
 function route() {
-  const id = openGame();
+  const id = isLocked() ? null : openGame();
   const before = page.id;
   if (id === before) return;
   if (before === null) shelfScroll = scrollY;
@@ -219,5 +227,4 @@ wide.addEventListener("change", follow);
 follow();
 
 showState(connection.state);
-route();
 connection.open();

@@ -169,7 +169,7 @@ export class GamePage {
       h("p", { class: "note" }, "Not everybody has the same files under this name. The first is what most have."),
       h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Variants" }, h("table", {},
         h("thead", {}, h("tr", {}, ["Version", "Size", "At", "Content", ""].map((text) =>
-          text ? h("th", { scope: "col" }, text) : h("td", {})))),
+          text ? h("th", { scope: "col", class: text === "Size" ? "number" : null }, text) : h("td", {})))),
         h("tbody", {}, rows))));
   }
 }
