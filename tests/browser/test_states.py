@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import attrs
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from lanspread.commands import CancelGame, DownloadGame, RemoveGame, SetSettings
 from lanspread.events import (
@@ -377,6 +378,66 @@ def test_names_that_run_the_other_way_keep_to_themselves(page: Page) -> None:
             assert peer.evaluate(LEFT_OF, "Connected") > peer.evaluate(
                 LEFT_OF, peer.locator(".peer-name").inner_text()
             )
+
+
+BLANK = ("", " ", "\n", "\u200b" * 40, "\u202e\u2066", "\u3164", "\u0301\u0301")
+
+
+def test_a_thousand_peers_of_all_names(page: Page) -> None:
+    anna = some_peers()[0]
+    names = (*BLANK, "a" * 128, MARKUP, "__proto__", "\U0001f469\u200d\U0001f469" * 20)
+    peers = tuple(
+        attrs.evolve(anna, peer_id=f"{at:08x}-0000", name=names[at % len(names)])
+        for at in range(1000)
+    )
+    ids = tuple(peer.peer_id for peer in peers)
+    first, *rest = some_games()
+    odd = attrs.evolve(first, id="__proto__", name="", peers=ids, description="d" * 16_000)
+    with open_stage((odd, *rest), peers) as stage:
+        stage.do(lambda runtime: runtime.operation("__proto__", 0.5))
+        page.goto(f"{stage.url}&game=__proto__")
+        expect(page.locator("#peers-count")).to_have_text("1000")
+        expect(page.get_by_role("heading", name="__proto__")).to_be_visible()
+        expect(page.locator(".who li")).to_have_count(101)
+        shown = page.locator(".peer-name").all_text_contents()
+        assert len(shown) == 1100
+        assert all(name.strip() for name in shown)
+        assert shown.count("00000000") == 2
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+        # What most of them do not take part in costs them nothing.
+        page.evaluate(
+            """() => {
+              window.changes = 0;
+              const count = (records) => { window.changes += records.length; };
+              new MutationObserver(count).observe(document.querySelector("#peers"),
+                { subtree: true, childList: true, characterData: true, attributes: true });
+            }"""
+        )
+        stage.do(lambda runtime: runtime.rates("__proto__", MB, {ids[0]: MB}))
+        expect(page.locator(".peer-speed").filter(has_text="MB/s")).to_have_count(1)
+        assert page.evaluate("window.changes") <= 2
+
+
+def test_a_connection_that_is_cut_at_once_is_not_tried_all_the_time(
+    stage: Stage, page: Page, complaints: Complaints
+) -> None:
+    complaints.allowed = ("WebSocket connection to",)
+    hello = {"api_version": 1, "instance": "x", "peer_id": "1", "name": "x", "version": "1"}
+    tries: list[WebSocketRoute] = []
+
+    def greet_and_cut(socket: WebSocketRoute) -> None:
+        tries.append(socket)
+        params = {**hello, "capabilities": []}
+        socket.send(json.dumps({"jsonrpc": "2.0", "method": "hello", "params": params}))
+        socket.close(code=1011)
+
+    page.route_web_socket("**/ws?*", greet_and_cut)
+    page.clock.install()
+    page.goto(stage.url)
+    for _ in range(60):
+        page.clock.run_for(1000)
+    assert 5 <= len(tries) <= 20
+    expect(page.locator("#banner")).to_contain_text("Not connected")
 
 
 def test_connecting_by_address_says_why_it_failed(page: Page) -> None:

@@ -53,7 +53,6 @@ export class Connection extends EventTarget {
   #receive(message) {
     if (message.method === "hello") {
       this.#greeted = true;
-      this.#retryMs = FIRST_RETRY_MS;
       this.#tell("hello", message.params);
       this.#become("open");
       clearInterval(this.#pulse);
@@ -76,6 +75,8 @@ export class Connection extends EventTarget {
     const late = setTimeout(() => socket === this.#socket && this.#lost(), SILENCE_MS);
     try {
       this.#tell("status", await this.call("status"));
+      // Only one that lasts: what is cut off as soon as it stands must not be tried all the time.
+      this.#retryMs = FIRST_RETRY_MS;
     } catch {
       // Said by `#lost`.
     } finally {

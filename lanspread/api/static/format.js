@@ -48,6 +48,12 @@ export function foreign(text) {
   return RIGHT_TO_LEFT.test(clean) ? `\u2068${clean}\u2069` : clean;
 }
 
+/** A name of others, or `id` if nothing of it is to be seen. */
+export function nameOr(id, name) {
+  return BLANK.test(name ?? "") ? foreign(id) : foreign(name);
+}
+
+const BLANK = /^[\s\p{C}\p{M}\p{Z}\u115f\u1160\u3164\uffa0\u2800]*$/u;
 // Control characters but for line ends and tabs, and those that embed, override or isolate.
 const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 const HEAPED = /(\p{M}{4})\p{M}+/gu;

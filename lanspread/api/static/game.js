@@ -8,6 +8,7 @@ import { icon } from "./icons.js";
 import { makeMeter } from "./operations.js";
 
 const FILES_SHOWN = 300;
+const PEERS_SHOWN = 100;
 const PLAY = "Play it from";
 
 export class GamePage {
@@ -144,11 +145,13 @@ export class GamePage {
   }
 
   #who(game) {
-    const peers = game.peers.map((id) => {
+    const peers = game.peers.slice(0, PEERS_SHOWN).map((id) => {
       const peer = this.store.peers.get(id);
       return h("li", {}, h("span", { class: "peer-name" }, this.store.peerName(id)),
         h("span", { class: "peer-detail" }, peer?.addresses[0] ?? ""));
     });
+    const more = game.peers.length - peers.length;
+    if (more > 0) peers.push(h("li", { class: "note" }, `and ${plural(more, "more", "more")}`));
     return h("section", {}, h("h3", {}, "Who has it"),
       peers.length ? h("ul", { class: "who" }, peers) : h("p", { class: "note" }, "Nobody else who is connected now."));
   }

@@ -3,7 +3,7 @@
 // It tells "change" when something is to be painted anew, "stale" when the list of games should be
 // asked for again, and "notice" for what a person should hear of.
 
-import { foreign } from "./format.js";
+import { foreign, nameOr } from "./format.js";
 
 const MAX_SAMPLES = 120;
 const MAX_ENDED = 500;
@@ -60,7 +60,7 @@ export class Store extends EventTarget {
   }
 
   peerName(peerId) {
-    return this.peers.get(peerId)?.name || peerId.slice(0, 8);
+    return this.peers.get(peerId)?.name ?? peerId.slice(0, 8);
   }
 
   apply({ seq, type, data }) {
@@ -80,8 +80,12 @@ export class Store extends EventTarget {
 
   #peer(what, data) {
     const { reason, ...peer } = data;
-    if (what === "lost" && String(reason).startsWith("forgotten")) this.peers.delete(peer.peer_id);
-    else this.peers.set(peer.peer_id, { ...readPeer(peer), reason });
+    if (what === "lost" && String(reason).startsWith("forgotten")) {
+      this.peers.delete(peer.peer_id);
+      this.speeds.delete(peer.peer_id);
+    } else {
+      this.peers.set(peer.peer_id, { ...readPeer(peer), reason });
+    }
     // What a peer offers comes and goes with it.
     if (what === "connected" || what === "lost") this.#tell("stale");
   }
@@ -138,14 +142,15 @@ export class Store extends EventTarget {
 
 function readGame(game) {
   const read = { ...game };
-  for (const key of ["name", "description", "genre", "players", "eti_version", "local_version", "installed_version"]) {
+  for (const key of ["description", "genre", "players", "eti_version", "local_version", "installed_version"]) {
     if (typeof read[key] === "string") read[key] = foreign(read[key]);
   }
+  read.name = nameOr(game.id, game.name);
   return read;
 }
 
 function readPeer(peer) {
-  return { ...peer, name: foreign(peer.name) };
+  return { ...peer, name: nameOr(peer.peer_id.slice(0, 8), peer.name) };
 }
 
 function readNotice(data) {
