@@ -231,7 +231,9 @@ EVENT_HISTORY_BYTES: Final = 32 * MIB
 MAX_EVENT_KEPT_BYTES: Final = MIB
 MAX_IDS_PER_EVENT: Final = 1_000
 CLIENT_QUEUE: Final = 1_024
+# WebSockets; and connections of any kind, so that who only asks something is answered all the same.
 MAX_CLIENTS: Final = 256
+MAX_API_CONNECTIONS: Final = MAX_CLIENTS + 64
 MAX_HTTP_HEAD_BYTES: Final = 16 * KIB
 # A larger picture of a game is not shown.
 MAX_COVER_BYTES: Final = 4 * MIB
