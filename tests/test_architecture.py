@@ -18,9 +18,10 @@ MAX_LINES = 500
 
 BASE = {
     "model", "limits", "seams", "identity", "errors", "views", "events", "commands", "config",
+    "proof",
 }  # fmt: skip
 FRONT = {"commands", "config", "errors", "eventhub", "events", "identity", "limits", "model"} | {
-    "peer", "platform", "seams", "views",
+    "peer", "platform", "proof", "seams", "views",
 }  # fmt: skip
 
 # package or module -> what of lanspread it may import, besides itself
@@ -60,7 +61,13 @@ ONLY_IN: dict[str, set[str]] = {
     "watchfiles": {"fs/watch.py"},
     "socket": {
         "config.py",
+        "seams.py",  # the type of what the bulk network gives
         "transport/udp.py",
+        # Lanes: threads block in these sockets, so they are the system's own.
+        "transport/tcp.py",
+        "transport/lane.py",
+        "transfer/bulk/doorway.py",
+        "transfer/bulk/opening.py",
         # What the doctor asks of the system is how it answers, which the seams hide on purpose.
         "doctor/interfaces.py",
         "doctor/mdns_socket.py",
@@ -126,7 +133,8 @@ FORBIDDEN_TRIO = {
     "trio.open_file": set[str](),
     "trio.open_process": set[str](),
     "trio.run_process": set[str](),
-    "trio.socket": {"transport/udp.py", "api/server.py"},
+    # The API's stream: the name of one socket option.
+    "trio.socket": {"transport/udp.py", "api/server.py", "api/stream.py"},
     "trio.lowlevel.spawn_system_task": set[str](),
     "trio.lowlevel.start_thread_soon": set[str](),
 }

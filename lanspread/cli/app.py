@@ -63,9 +63,11 @@ def run_async(work: Callable[..., Awaitable[int]], *args: Any) -> int:
 
 
 def _explain(error: BaseException) -> int | None:
-    from lanspread.cli.client import ConnectionLostError, NoPeerError
+    from lanspread.cli.client import ConnectionLostError, NoPeerError, PeerBusyError
 
-    expected = _find(error, (StartError, NoPeerError, ConnectionLostError, LanspreadError))
+    expected = _find(
+        error, (StartError, NoPeerError, PeerBusyError, ConnectionLostError, LanspreadError)
+    )
     match expected:
         case StartError():
             complain(str(expected))
@@ -73,7 +75,7 @@ def _explain(error: BaseException) -> int | None:
         case NoPeerError():
             complain(str(expected))
             return NO_PEER
-        case ConnectionLostError():
+        case PeerBusyError() | ConnectionLostError():
             complain(str(expected))
             return FAILED
         case LanspreadError():
@@ -129,6 +131,7 @@ def cli() -> None:
 @click.option("--api", metavar="HOST:PORT", help="Page and WebSocket; default 127.0.0.1:7374.")
 @click.option("--peer", multiple=True, metavar="HOST:PORT", help="A peer to connect to always.")
 @click.option("--no-mdns", is_flag=True, default=None, help="Neither announce nor browse.")
+@click.option("--no-bulk", is_flag=True, default=None, help="Move games over QUIC, never TCP.")
 @click.option("--interface", multiple=True, metavar="IP", help="Use only these interfaces.")
 @click.option("--catalog", metavar="FILE", help="Which games exist; default: any.")
 @click.option("--trust", metavar="|".join(Trust), help="Who may connect; default open.")
