@@ -53,6 +53,7 @@ from lanspread.sync.bell import Bell
 from lanspread.sync.dialer import Dialer, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
+from lanspread.sync.listening import open_background, open_listening
 from lanspread.sync.merge import count_games, local_summary, merge_games
 from lanspread.sync.peer_view import peer_view
 from lanspread.sync.presence import Presence
@@ -67,8 +68,7 @@ from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.sources import DownloadContext
 from lanspread.transfer.variants import Offer
-from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
-from lanspread.transport.listen import bind_listeners
+from lanspread.transport import EndpointStatistics
 from lanspread.views import (
     GameDetail,
     GameView,
@@ -309,9 +309,12 @@ class Peer:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         """Enter every part, outer to inner, so that the stack leaves them inner to outer."""
+        config, network = self._config, self._seams.network
         for warning in self._state.warnings:
             self._warn(warning.code, warning.message, warning.remedy)
-        endpoint = self._endpoint = await self._open_endpoint(stack)
+        endpoint = self._endpoint = await stack.enter_async_context(
+            open_listening(config, network, self._identity, self._presence.reachable, self._warn)
+        )
         await self._open_library(stack)
         handlers = await self._open_serving(stack)
         self.sessions = await stack.enter_async_context(
@@ -340,7 +343,7 @@ class Peer:
         )
         await self._publisher.refresh()
         self._publisher.announce_by(self._announcer.announce)
-        nursery = await stack.enter_async_context(_cancelled_nursery())
+        nursery = await stack.enter_async_context(open_background())
         nursery.start_soon(self._publisher.run)
         nursery.start_soon(self.covers.run)
         self.dialer = await stack.enter_async_context(
@@ -360,23 +363,6 @@ class Peer:
         await self._open_discovery(stack)
         for address in self._config.peers:
             self.dialer.add_static(address)
-
-    async def _open_endpoint(self, stack: AsyncExitStack) -> Endpoint:
-        config, network = self._config, self._seams.network
-        listeners = await bind_listeners(network, config.listen, config.interfaces)
-        # The endpoint takes the sockets over; until it has, they are closed here.
-        stack.callback(listeners.close)
-        identity = TlsIdentity(self._identity.certificate, self._identity.private_key)
-        endpoint = await stack.enter_async_context(open_endpoint(listeners.sockets, identity))
-        self._presence.reachable.bound = tuple(endpoint.addresses)
-        self._presence.reachable.look(await network.local_addresses())
-        if listeners.picked:
-            self._warn(
-                "port_taken",
-                f"port {limits.DEFAULT_PORT} is taken; listening on {self.listen[0]}",
-                "peers find it by mDNS; others need this port",
-            )
-        return endpoint
 
     async def _open_library(self, stack: AsyncExitStack) -> None:
         seams, config = self._seams, self._config
@@ -478,16 +464,6 @@ class Peer:
         await stack.enter_async_context(
             self._presence.announced(self._seams.discovery, self._publisher.changed, self.dialer)
         )
-
-
-@asynccontextmanager
-async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks are cancelled when the block is left."""
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        finally:
-            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
