@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 import attrs
 import msgspec
 
+from lanspread import limits
 from lanspread.config import check_rate
 
 
@@ -122,6 +123,8 @@ class GetSettings(PeerCommand):
     method: ClassVar[str] = "settings.get"
 
 
+# A peer's own name: one line, and it begins with something that is seen.
+Name = Annotated[str, msgspec.Meta(max_length=limits.MAX_NAME_CHARS, pattern=limits.NAME_PATTERN)]
 # MB/s; 0 is no limit.
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
@@ -141,6 +144,7 @@ class SetSettings(PeerCommand):
     # A lower rate is a `ValueError`: nothing would arrive in time.
 
     method: ClassVar[str] = "settings.set"
+    name: Name | None = None
     max_up: Rate | None = attrs.field(default=None, validator=_check_rate)
     max_down: Rate | None = attrs.field(default=None, validator=_check_rate)
     auto_install: bool | None = None

@@ -50,7 +50,7 @@ class Config:
 
     games: str
     state: str
-    name: str = attrs.Factory(lambda: socket.gethostname()[: limits.MAX_NAME_CHARS] or "lanspread")
+    name: str = attrs.Factory(lambda: default_name(socket.gethostname()))
     listen: tuple[Address, ...] | None = None
     api: Address | None = None
     api_hosts: tuple[str, ...] = ()
@@ -70,6 +70,14 @@ class Config:
     log_format: str = "text"
     new_identity: bool = False
     new_token: bool = False
+
+
+def default_name(host_name: str) -> str:
+    """What a peer is called if nobody says: as its machine, if that is a name."""
+    try:
+        return _name(host_name[: limits.MAX_NAME_CHARS])
+    except ValueError:
+        return "lanspread"
 
 
 # -- HOST:PORT, in one place ----------------------------------------------------------------------
@@ -130,9 +138,20 @@ def _text(value: str) -> str:
 
 
 def _name(value: str) -> str:
+    # The same as `lanspread.commands.Name`; what is not Unicode could not be told to anybody.
     if len(_text(value)) > limits.MAX_NAME_CHARS:
         raise ValueError(f"must not be longer than {limits.MAX_NAME_CHARS} characters")
+    if not re.search(limits.NAME_PATTERN, value) or not _is_unicode(value):
+        raise ValueError("must be one line of text that does not begin with a blank")
     return value
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listen(values: tuple[str, ...]) -> tuple[Address, ...] | None:

@@ -35,6 +35,12 @@ MAX_GAMES_PER_PEER: Final = 20_000
 MAX_FILES_PER_GAME: Final = 250_000
 MAX_GAME_ID_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 128
+# Of a peer's own name. Written so that Python and JavaScript read it alike (`$` lets a line end
+# pass in Python), and so that no text makes matching it slow.
+NAME_PATTERN: Final = (
+    r"^[^\u0000-\u0020\u007f-\u00a0\u2028\u2029][^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
+    r"(?![\s\S])"
+)
 MAX_VERSION_CHARS: Final = 64
 MAX_PATH_BYTES: Final = 1_024
 MAX_PATH_PART_BYTES: Final = 240
@@ -262,7 +268,9 @@ EVENT_HISTORY_BYTES: Final = 32 * MIB
 MAX_EVENT_KEPT_BYTES: Final = MIB
 MAX_IDS_PER_EVENT: Final = 1_000
 CLIENT_QUEUE: Final = 1_024
+# WebSockets; and connections of any kind, so that who only asks something is answered all the same.
 MAX_CLIENTS: Final = 256
+MAX_API_CONNECTIONS: Final = MAX_CLIENTS + 64
 MAX_HTTP_HEAD_BYTES: Final = 16 * KIB
 # A larger picture of a game is not shown.
 MAX_COVER_BYTES: Final = 4 * MIB

@@ -18,9 +18,10 @@ MAX_LINES = 500
 
 BASE = {
     "model", "limits", "seams", "identity", "errors", "views", "events", "commands", "config",
+    "proof",
 }  # fmt: skip
 FRONT = {"commands", "config", "errors", "eventhub", "events", "identity", "limits", "model"} | {
-    "peer", "platform", "seams", "views",
+    "peer", "platform", "proof", "seams", "views",
 }  # fmt: skip
 
 # package or module -> what of lanspread it may import, besides itself
@@ -135,7 +136,8 @@ FORBIDDEN_TRIO = {
     "trio.open_file": set[str](),
     "trio.open_process": set[str](),
     "trio.run_process": set[str](),
-    "trio.socket": {"transport/udp.py", "api/server.py"},
+    # The API's stream: the name of one socket option.
+    "trio.socket": {"transport/udp.py", "api/server.py", "api/stream.py"},
     "trio.lowlevel.spawn_system_task": set[str](),
     "trio.lowlevel.start_thread_soon": set[str](),
 }

@@ -167,6 +167,7 @@ export type GetSettings = Record<string, never>;
 
 /** What is not given stays as it is. Rates are MB/s, at least 0.001; 0 is no limit. */
 export interface SetSettings {
+  name?: string | null;
   max_up?: number | null;
   max_down?: number | null;
   auto_install?: boolean | null;

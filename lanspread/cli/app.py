@@ -63,9 +63,11 @@ def run_async(work: Callable[..., Awaitable[int]], *args: Any) -> int:
 
 
 def _explain(error: BaseException) -> int | None:
-    from lanspread.cli.client import ConnectionLostError, NoPeerError
+    from lanspread.cli.client import ConnectionLostError, NoPeerError, PeerBusyError
 
-    expected = _find(error, (StartError, NoPeerError, ConnectionLostError, LanspreadError))
+    expected = _find(
+        error, (StartError, NoPeerError, PeerBusyError, ConnectionLostError, LanspreadError)
+    )
     match expected:
         case StartError():
             complain(str(expected))
@@ -73,7 +75,7 @@ def _explain(error: BaseException) -> int | None:
         case NoPeerError():
             complain(str(expected))
             return NO_PEER
-        case ConnectionLostError():
+        case PeerBusyError() | ConnectionLostError():
             complain(str(expected))
             return FAILED
         case LanspreadError():

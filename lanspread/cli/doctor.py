@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 import trio
 
 from lanspread.cli import output
-from lanspread.cli.client import ConnectionLostError, NoPeerError, find_peer, open_endpoint
+from lanspread.cli.client import (
+    ConnectionLostError,
+    NoPeerError,
+    PeerBusyError,
+    find_peer,
+    open_endpoint,
+)
 from lanspread.cli.interrupt import until_interrupted
 from lanspread.cli.main import DONE, FAILED
 from lanspread.cli.published import read_api_json
@@ -100,7 +106,13 @@ async def _ask(state: str) -> RunningPeer:
                 status = await client.call("status")
                 others = await client.call("peers.list")
                 return _running(status, others, urlsplit(endpoint.api_url).netloc)
-        except* (NoPeerError, ConnectionLostError, LanspreadError, StartError) as group:
+        except* (
+            NoPeerError,
+            PeerBusyError,
+            ConnectionLostError,
+            LanspreadError,
+            StartError,
+        ) as group:
             stale = _why(group)
     return NotRunning(stale)
 

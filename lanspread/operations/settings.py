@@ -44,8 +44,16 @@ class SettingsFile:
 class LiveSettings:
     """The settings in use that may be changed."""
 
-    def __init__(self, config: Config, up: RateLimit, down: RateLimit, file: SettingsFile) -> None:
-        self._name = config.name
+    def __init__(
+        self,
+        config: Config,
+        up: RateLimit,
+        down: RateLimit,
+        file: SettingsFile,
+        on_renamed: Callable[[], None],
+    ) -> None:
+        self.name = config.name
+        self._on_renamed = on_renamed
         self._limits = {"max_up": up, "max_down": down}
         self._polite_rates = {"max_up": config.polite_up, "max_down": config.polite_down}
         self._be_polite(config.polite)
@@ -55,7 +63,7 @@ class LiveSettings:
     def view(self, games_dir: str) -> SettingsView:
         """All of them; rates in MB/s, as they are set."""
         return SettingsView(
-            name=self._name,
+            name=self.name,
             games_dir=games_dir,
             max_up=_in_mb(self._limits["max_up"]),
             max_down=_in_mb(self._limits["max_down"]),
@@ -70,6 +78,11 @@ class LiveSettings:
 
         Cancelled, it may be in use and not kept.
         """
+        if command.name is not None and command.name != self.name:
+            self.name = command.name
+            self._on_renamed()
+        if command.name is not None:
+            await self._file.keep("name", command.name)
         for name, limit in self._limits.items():
             rate: float | None = getattr(command, name)
             if rate is not None:

@@ -155,8 +155,10 @@ def test_watch_ends_with_ctrl_c(peer: Peer) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.5)
-    assert watching.poll() is None
+    api = json.loads((peer.state / "api.json").read_text())
+    metrics = f"{api['api_url']}/metrics?token={api['token']}"
+    while b"lanspread_api_subscribers 1.0" not in urllib.request.urlopen(metrics).read():
+        assert watching.poll() is None
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=10)
     assert (watching.returncode, err) == (130, "")
