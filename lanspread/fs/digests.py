@@ -7,6 +7,7 @@ from typing import Final
 
 from lanspread.fs.errors import FileChanged
 from lanspread.fs.manifest import block_digest
+from lanspread.fs.near import NearFolders
 from lanspread.model import block_count, block_length
 from lanspread.seams import Entry, File, FileStamp, Folder
 
@@ -21,7 +22,7 @@ def matches(entry: Entry, stamp: FileStamp) -> bool:
     )
 
 
-def open_stamped(folder: Folder, stamp: FileStamp) -> File:
+def open_stamped(folder: Folder | NearFolders, stamp: FileStamp) -> File:
     """Open a file for reading if it is still what the walk saw.
 
     Raises `FileChanged` if it is not or is gone, `OSError` if it cannot be read.

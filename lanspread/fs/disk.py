@@ -23,6 +23,8 @@ Mode = Literal["read", "write", "create"]
 
 HAS_DIR_FD: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
+# Neither Windows nor old versions of macOS have it.
+_HAS_PREADV: Final = hasattr(os, "preadv")
 _INODE_MASK: Final = (1 << 64) - 1
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -310,6 +312,15 @@ class DiskFile(Closing):
             have += len(data)
         return b"".join(pieces)
 
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        have = 0
+        while have < len(buffer):
+            count = self._pread_into(buffer[have:] if have else buffer, offset + have)
+            if not count:
+                break
+            have += count
+        return have
+
     def write_at(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         view = memoryview(data).cast("B")
         while view:
@@ -341,6 +352,13 @@ class DiskFile(Closing):
 
     def _pread(self, size: int, offset: int) -> bytes:
         return os.pread(self._descriptor, size, offset)
+
+    def _pread_into(self, buffer: memoryview, offset: int) -> int:
+        if _HAS_PREADV:
+            return os.preadv(self._descriptor, [buffer], offset)
+        data = self._pread(len(buffer), offset)
+        buffer[: len(data)] = data
+        return len(data)
 
     def _pwrite(self, data: memoryview, offset: int) -> int:
         return os.pwrite(self._descriptor, data, offset)

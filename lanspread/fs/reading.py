@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lanspread.fs.digests import matches, open_stamped
 from lanspread.fs.errors import FileChanged
+from lanspread.fs.near import NearFolders
 from lanspread.seams import File, FileStamp, Folder
 
 
@@ -24,61 +25,68 @@ class ExtentReader:
         extents: Sequence[tuple[int, int, int]],
     ) -> None:
         """Raises `ValueError` for an extent that is outside its file."""
+        left = 0
         for number, offset, length in extents:
             if not 0 <= number < len(stamps):
                 raise ValueError("an extent names a file that is not there")
             if offset < 0 or length < 0 or offset + length > stamps[number].size:
                 raise ValueError("an extent is outside its file")
-        self._folder = folder
+            left += length
+        self._near = NearFolders(folder)
         self._stamps = stamps
         self._extents = extents
         self._next = 0
         self._done_bytes = 0
+        self._left_bytes = left
         self._file: File | None = None
         self._number = -1
 
-    def read(self, max_bytes: int) -> bytes:
-        """Up to `max_bytes`, from as many files as it takes; `b""` when all was read.
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a writable buffer of bytes, from as many files as it takes; returns how many.
 
-        Raises `FileChanged`; what was read before in the same file is then worthless. Raises
-        `OSError` if a file cannot be read.
+        Fewer than it holds only at the end, 0 when all was read. Raises `FileChanged`; what was
+        read before in the same file is then worthless. Raises `OSError` if a file cannot be read.
         """
         try:
-            pieces = self._pieces(max_bytes)
+            return self._fill(buffer)
         except BaseException:
             self.close()
             raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read(self, max_bytes: int) -> bytes | bytearray:
+        """As `read_into`, into a buffer of its own: up to `max_bytes`, none when all was read."""
+        data = bytearray(min(max_bytes, self._left_bytes))
+        self.read_into(memoryview(data))
+        return data
 
     def close(self) -> None:
-        """Close the file that is open."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+        """Close what is open; nothing is when all was read."""
+        self._close_file()
+        self._near.close()
 
-    def _pieces(self, room: int) -> list[bytes]:
-        pieces: list[bytes] = []
-        while room > 0 and self._next < len(self._extents):
+    def _fill(self, buffer: memoryview) -> int:
+        have = 0
+        while self._next < len(self._extents) and (have < len(buffer) or not self._left_bytes):
             number, offset, length = self._extents[self._next]
             file = self._open(number)
-            size = min(room, length - self._done_bytes)
-            data = file.read_at(size, offset + self._done_bytes) if size else b""
-            if len(data) != size:
-                raise FileChanged(self._stamps[number].path)
-            if data:
-                pieces.append(data)
-            room -= size
+            size = min(len(buffer) - have, length - self._done_bytes)
+            if size:
+                piece = buffer[have : have + size]
+                if file.read_into(piece, offset + self._done_bytes) != size:
+                    raise FileChanged(self._stamps[number].path)
+            have += size
             self._done_bytes += size
+            self._left_bytes -= size
             if self._done_bytes == length:
                 self._next += 1
                 self._done_bytes = 0
                 self._leave(number)
-        return pieces
+        return have
 
     def _open(self, number: int) -> File:
         if self._file is None or self._number != number:
-            self.close()
-            self._file = open_stamped(self._folder, self._stamps[number])
+            self._close_file()
+            self._file = open_stamped(self._near, self._stamps[number])
             self._number = number
         return self._file
 
@@ -89,4 +97,11 @@ class ExtentReader:
         assert self._file is not None
         if not matches(self._file.entry(), self._stamps[number]):
             raise FileChanged(self._stamps[number].path)
-        self.close()
+        self._close_file()
+        if self._next == len(self._extents):
+            self._near.close()
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -36,7 +36,9 @@ STEPS: Final = frozenset(
     }
 )
 # What is not a step can be made to fail by name.
-READS: Final = frozenset({"entry", "exists", "folder", "free_bytes", "list", "open", "read_at"})
+READS: Final = frozenset(
+    {"entry", "exists", "folder", "free_bytes", "list", "open", "read_at", "read_into"}
+)
 
 # With these a write has begun before it fails.
 _MID_WRITE: Final = {errno.ENOSPC, errno.EIO}

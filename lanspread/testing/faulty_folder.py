@@ -111,6 +111,10 @@ class FaultyFile(Closing):
         self._files.look("read_at", self._path)
         return self._inner.read_at(size, offset)
 
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        self._files.look("read_into", self._path)
+        return self._inner.read_into(buffer, offset)
+
     def write_at(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         view = memoryview(data).cast("B")
 

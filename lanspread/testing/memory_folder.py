@@ -246,6 +246,11 @@ class MemoryFile(Closing):
     def read_at(self, size: int, offset: int) -> bytes:
         return bytes(memoryview(self._open().content)[offset : offset + size])
 
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        data = self.read_at(len(buffer), offset)
+        buffer[: len(data)] = data
+        return len(data)
+
     def write_at(self, data: bytes | bytearray | memoryview, offset: int) -> None:
         node = self._open()
         if not self._writable:

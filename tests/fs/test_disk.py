@@ -40,6 +40,12 @@ def test_reads_and_writes(opener: Opener, tree: Path) -> None:
         with folder.open("sub/file", "write") as file:
             assert file.read_at(100, 1) == b"ello"
             file.write_at(memoryview(b"J"), 0)
+            buffer = bytearray(b"......")
+            assert file.read_into(memoryview(buffer), 1) == 4
+            assert buffer == b"ello.."
+            assert file.read_into(memoryview(buffer)[:2], 0) == 2
+            assert buffer == b"Jelo.."
+            assert file.read_into(memoryview(buffer), 5) == 0
             file.truncate(3)
             file.sync()
             assert file.entry().size == 3

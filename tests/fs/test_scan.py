@@ -261,6 +261,34 @@ def test_reads_extents(tmp_path: Path, size: int) -> None:
     assert b"".join(pieces) == b"".join(GAME[entry.path] for entry in game.manifest.files)
 
 
+@pytest.mark.parametrize("size", [1, 100, BLOCK, 10_000, 1 << 20])
+def test_reads_extents_into_one_buffer(tmp_path: Path, size: int) -> None:
+    write_tree(tmp_path / "g", GAME)
+    buffer = bytearray(size)
+    with open_folder(tmp_path) as games, games.folder("g") as folder:
+        game = scan_game(games, "g")
+        reader = ExtentReader(folder, game.stamps, list(blocks_of(game.manifest, BLOCK)))
+        before = open_descriptors()
+        pieces = []
+        while count := reader.read_into(memoryview(buffer)):
+            pieces.append(bytes(buffer[:count]))
+        assert all(len(piece) == size for piece in pieces[:-1])
+        reader.close()
+        assert open_descriptors() == before
+    assert b"".join(pieces) == b"".join(GAME[entry.path] for entry in game.manifest.files)
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_read_through(tmp_path: Path) -> None:
+    write_tree(tmp_path / "g", {"sub/a": b"x" * 100, "sub/b": b"y" * 100})
+    with open_folder(tmp_path) as games, games.folder("g") as folder:
+        stamps = scan_game(games, "g").stamps
+        reader = ExtentReader(folder, stamps, [(0, 0, 100)])
+        (tmp_path / "g" / "sub").rename(tmp_path / "sub")
+        (tmp_path / "g" / "sub").symlink_to(tmp_path / "sub")
+        with pytest.raises(FileChanged):
+            reader.read(100)
+
+
 def test_reads_some_extents_of_some_files(tmp_path: Path) -> None:
     write_tree(tmp_path / "g", GAME)
     with open_folder(tmp_path) as games, games.folder("g") as folder:

@@ -106,6 +106,7 @@ def test_the_dead_do_nothing_more(faulty: FaultyFileSystem, root: str) -> None:
             lambda: second.system_path("old"),
             second.free_bytes,
             lambda: file.read_at(1, 0),
+            lambda: file.read_into(memoryview(bytearray(1)), 0),
             lambda: file.write_at(b"x", 0),
             lambda: file.truncate(0),
             file.sync,

@@ -82,6 +82,11 @@ def test_reads_and_writes(world: World) -> None:
             assert file.read_at(100, 1) == b"ello"
             assert file.read_at(2, 0) == b"he"
             assert file.read_at(5, 100) == b""
+            buffer = bytearray(b"......")
+            assert file.read_into(memoryview(buffer), 1) == 4
+            assert file.read_into(memoryview(buffer)[4:5], 0) == 1
+            assert file.read_into(memoryview(buffer), 5) == 0
+            assert buffer == b"elloh."
             file.write_at(memoryview(b"J"), 0)
             file.write_at(b"end", 8)
             assert file.read_at(100, 0) == b"Jello\0\0\0end"
