@@ -241,8 +241,12 @@ class Folder(Protocol):
     def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
         """`write` needs the file to be there; `create` makes or keeps it, never truncates."""
 
-    def make_folder(self, rel: str) -> None:
-        """Make one folder; that it is there already is no error."""
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
+        """Make one folder; that it is there already is no error.
+
+        It gets the permissions of the folder `like`, as far as the system keeps such; its owner may
+        do everything in it all the same.
+        """
 
     def rename(self, source: str, target: str) -> None:
         """Give a file, a link or a folder with all that is in it another name, in one step.

@@ -76,6 +76,7 @@ ONLY_IN: dict[str, set[str]] = {
         "doctor/mdns_socket.py",
         "doctor/ports.py",
         "doctor/system.py",
+        "doctor/tcp_probe.py",
         "doctor/udp_probe.py",
         "doctor/way.py",
     },

@@ -53,8 +53,13 @@ def run_async(work: Callable[..., Awaitable[int]], *args: Any) -> int:
     """Run the async part of a command and turn its errors into one line and an exit code."""
     import trio
 
+    return run_told(trio.run, functools.partial(work, *args))
+
+
+def run_told(work: Callable[..., int], *args: Any) -> int:
+    """Do a command's work; its errors become one line and an exit code."""
     try:
-        return trio.run(functools.partial(work, *args))
+        return work(*args)
     except BaseException as error:
         code = _explain(error)
         if code is None:
@@ -318,7 +323,7 @@ def doctor(
     from lanspread.cli.doctor import doctor as look
 
     flags = {"games": games, "interface": interface}
-    return run_async(look, flags, peer, os.environ, state_folder(state), as_json)
+    return run_told(look, flags, peer, os.environ, state_folder(state), as_json)
 
 
 @cli.command()

@@ -163,13 +163,24 @@ class DiskFolder(Closing):
         descriptor = self._open(rel, _MODE_FLAGS[mode] | _FILE_FLAGS)
         return adopt_file(descriptor, rel)
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
+        mode = None if like is None else self._folder_mode(like)
         with self._parent(rel) as (parent, name):
             try:
-                os.mkdir(name, dir_fd=parent)
+                # At no time may more people look into it than into the other.
+                os.mkdir(name, 0o777 if mode is None else mode, dir_fd=parent)
             except FileExistsError:
                 if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                     raise
+                return
+        if mode is not None:
+            with self._opened(rel) as descriptor:
+                disk_copy.set_permissions(descriptor, mode)
+
+    def _folder_mode(self, rel: str) -> int:
+        with self._parent(rel) as (parent, name):
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        return disk_copy.folder_permissions(status.st_mode)
 
     def rename(self, source: str, target: str) -> None:
         with self._parent(source) as (old, old_name), self._parent(target) as (new, new_name):

@@ -50,12 +50,12 @@ class FaultyFolder(Closing):
             self._files.step("create", path)
         return FaultyFile(self._inner.open(rel, mode), self._files, path)
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
         path = self._whole(rel)
         self._files.look("exists", path)
         if not self._inner.exists(rel):
             self._files.step("make_folder", path)
-        self._inner.make_folder(rel)
+        self._inner.make_folder(rel, like=like)
 
     def rename(self, source: str, target: str) -> None:
         self._files.step("rename", self._whole(source), self._whole(target))

@@ -86,7 +86,7 @@ class MemoryFolder(Closing):
                 return MemoryFile(self._files, node, name, writable=mode != "read")
         raise failure(errno.EINVAL, rel)
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
         parent, name = self._parent(rel)
         there = parent.children.get(name)
         if there is None:

@@ -167,9 +167,23 @@ def test_multicast_that_does_not(tried: Tried, code: str, level: str) -> None:
     assert "lanspread connect" in findings[0].remedy
 
 
+def test_an_interface_that_leads_nowhere_is_no_matter_of_firewalls() -> None:
+    remedies = {}
+    for error in (errno.ENETUNREACH, errno.EPERM):
+        tried = attrs.evolve(HEARD, failed="send", error=error)
+        (finding,) = multicast.judge_multicast([tried], [LO, ETH])
+        remedies[error] = finding.remedy
+    assert "cable" in remedies[errno.ENETUNREACH]
+    assert "firewall" not in remedies[errno.ENETUNREACH]
+    assert "firewall" in remedies[errno.EPERM]
+
+
 def test_multicast_that_is_switched_off() -> None:
     off = attrs.evolve(ETH, multicast=False)
-    assert codes(multicast.judge_multicast([HEARD], [off])) == {"multicast_off": "fault"}
+    alone = attrs.evolve(HEARD, answers={})
+    assert codes(multicast.judge_multicast([alone], [off])) == {"multicast_off": "fault"}
+    # It cannot be that peers find each other and do not.
+    assert codes(multicast.judge_multicast([HEARD], [off])) == {"multicast_off": "warning"}
     unknown = attrs.evolve(ETH, multicast=None)
     assert codes(multicast.judge_multicast([HEARD], [unknown])) == {"multicast": "ok"}
 

@@ -159,9 +159,9 @@ class RecordingFolder:
         self.open_files += 1
         return file
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
         self.step("make_folder", rel)
-        self.inner.make_folder(rel)
+        self.inner.make_folder(rel, like=like)
 
     def rename(self, source: str, target: str) -> None:
         self.step("rename", source, target)

@@ -283,6 +283,25 @@ def test_programs_can_be_run_by_whoever_reads_them(opener: Opener, tree: Path) -
             assert path.stat().st_mode & 0o7777 == after
 
 
+def test_a_folder_like_another(opener: Opener, tree: Path) -> None:
+    (tree / "sub").chmod(0o2770)
+    before = os.umask(0o077)
+    try:
+        with opener(str(tree)) as folder:
+            folder.make_folder("new", like="sub")
+            # What is there stays as it is.
+            (tree / "sub").chmod(0o700)
+            folder.make_folder("new", like="sub")
+            folder.make_folder("plain")
+            with pytest.raises(FileNotFoundError):
+                folder.make_folder("other", like="nowhere")
+    finally:
+        os.umask(before)
+    assert (tree / "new").stat().st_mode & 0o7777 == 0o770
+    assert (tree / "plain").stat().st_mode & 0o7777 == 0o700
+    assert not (tree / "other").exists()
+
+
 @pytest.mark.parametrize("mtime_ns", [2**80, -(2**80), -1, 0, 2**63 - 1])
 def test_times_that_no_file_can_have_are_no_error(
     opener: Opener, tree: Path, mtime_ns: int
