@@ -65,7 +65,13 @@ from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.sources import DownloadContext
 from lanspread.transfer.variants import Offer
-from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
+from lanspread.transport import (
+    Endpoint,
+    EndpointOptions,
+    EndpointStatistics,
+    TlsIdentity,
+    open_endpoint,
+)
 from lanspread.transport.listen import bind_listeners
 from lanspread.views import (
     GameDetail,
@@ -352,7 +358,10 @@ class Peer:
         # The endpoint takes the sockets over; until it has, they are closed here.
         stack.callback(listeners.close)
         identity = TlsIdentity(self._identity.certificate, self._identity.private_key)
-        endpoint = await stack.enter_async_context(open_endpoint(listeners.sockets, identity))
+        options = EndpointOptions(payload_bytes=config.quic_payload)
+        endpoint = await stack.enter_async_context(
+            open_endpoint(listeners.sockets, identity, options)
+        )
         self._presence.reachable.bound = tuple(endpoint.addresses)
         self._presence.reachable.look(await network.local_addresses())
         if listeners.picked:
