@@ -12,13 +12,22 @@ import time
 
 import trio
 
+from lanspread import limits
 from lanspread.identity import new_identity
 from lanspread.platform import RealEntropy, RealThreads
 from lanspread.seams import Address
-from lanspread.transport import Endpoint, TlsIdentity, TransportError, open_endpoint
+from lanspread.transport import (
+    Endpoint,
+    EndpointOptions,
+    TlsIdentity,
+    TransportError,
+    open_endpoint,
+)
 from lanspread.transport.udp import UdpNetwork
 
 PIECE = bytes(256 * 1024)
+# As on Ethernet; loopback alone would carry far more.
+OPTIONS = EndpointOptions(payload_bytes=limits.QUIC_PAYLOAD_BYTES)
 
 
 async def serve(endpoint: Endpoint, total: int) -> None:
@@ -53,7 +62,7 @@ async def main(role: str, number: int) -> None:
     identity = new_identity(RealEntropy())
     tls = TlsIdentity(identity.certificate, identity.private_key)
     try:
-        async with open_endpoint([socket], tls) as endpoint:
+        async with open_endpoint([socket], tls, OPTIONS) as endpoint:
             if role == "serve":
                 print(json.dumps({"port": socket.address.port}), flush=True)
                 await serve(endpoint, number)

@@ -12,6 +12,10 @@ from typing import Any
 
 import attrs
 
+from lanspread import limits
+
+# QUIC packets as on Ethernet; loopback alone would carry far more.
+_ENVIRONMENT = {**os.environ, "LANSPREAD_QUIC_PAYLOAD": str(limits.QUIC_PAYLOAD_BYTES)}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -123,6 +127,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env=_ENVIRONMENT,
             )
 
     def line(self) -> dict[str, Any]:

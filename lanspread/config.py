@@ -66,6 +66,7 @@ class Config:
     polite_up: float = limits.POLITE_RATE
     polite_down: float = limits.POLITE_RATE
     block_bytes: int = limits.BLOCK_BYTES
+    quic_payload: int = limits.QUIC_MAX_PAYLOAD_BYTES
     auto_install: bool = False
     log_format: str = "text"
     new_identity: bool = False
@@ -213,6 +214,13 @@ def _block(value: int) -> int:
     return value
 
 
+def _payload(value: int) -> int:
+    lowest, most = limits.QUIC_SMALLEST_PAYLOAD_BYTES, limits.QUIC_MAX_PAYLOAD_BYTES
+    if not lowest <= value <= most:
+        raise ValueError(f"must be between {lowest} and {most} bytes")
+    return value
+
+
 def _log_format(value: str) -> str:
     if value not in LOG_FORMATS:
         raise ValueError(f"{_shown(value)} is none of {', '.join(LOG_FORMATS)}")
@@ -317,6 +325,12 @@ SETTINGS = {
             "block_bytes", "block_bytes", Kind.INTEGER,
             "whole number", str(limits.BLOCK_BYTES),
             "size of a verified block (no flag; the same on all peers)", _block,
+        ),
+        Setting(
+            "quic_payload", "quic_payload", Kind.INTEGER,
+            "whole number", str(limits.QUIC_MAX_PAYLOAD_BYTES),
+            "largest UDP payload sent, if the path carries it (no flag; Ethernet carries 1472)",
+            _payload,
         ),
         Setting(
             "auto_install", "auto_install", Kind.FLAG,

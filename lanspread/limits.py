@@ -155,7 +155,12 @@ LANE_RETRY_MAX_S: Final = 60.0
 LANE_BUFFER_BYTES: Final = MIB
 
 # -- QUIC -----------------------------------------------------------------------------------------
+# What Ethernet carries over IPv4, tried where the system does not say what the path carries; what
+# every path must carry (RFC 9000 section 14); and the most that is ever sent (jumbo frames: 8,972,
+# and aioquic writes a length into 14 bits).
 QUIC_PAYLOAD_BYTES: Final = 1_472
+QUIC_SMALLEST_PAYLOAD_BYTES: Final = 1_200
+QUIC_MAX_PAYLOAD_BYTES: Final = 16_000
 MAX_STREAMS_FROM_PEER: Final = 128
 MAX_CONNECTION_BUFFER_BYTES: Final = 16 * MIB
 MAX_ENDPOINT_BUFFER_BYTES: Final = 128 * MIB
@@ -175,6 +180,7 @@ MIN_CONNECTION_QUEUE_BYTES: Final = 256 * KIB
 STREAM_QUEUE_RESERVE_BYTES: Final = 16 * KIB
 DATAGRAM_BATCH: Final = 64
 DATAGRAM_QUEUE: Final = 1_024
+DATAGRAM_QUEUE_BYTES: Final = 4 * MIB
 # - the transport adapter's own: what a peer may have in flight beyond what we consumed. The window
 #   of a connection is above MAX_IN_FLIGHT_BYTES, so that the control stream always has room.
 QUIC_STREAM_WINDOW_BYTES: Final = 4 * MIB
@@ -183,6 +189,8 @@ QUIC_INITIAL_RTT_S: Final = 0.05
 ACCEPT_BACKLOG: Final = 128
 # Gaps in streams that one connection may make us remember; each costs memory and time to fill.
 MAX_REASSEMBLY_GAPS: Final = 4_096
+# How often a connection in use asks the system what its path carries; the answer takes 20 µs.
+PATH_CHECK_S: Final = 10.0
 # How long a connection that we closed answers late packets, and the end of an endpoint may take.
 CLOSE_LINGER_S: Final = 1.0
 ENDPOINT_CLOSE_S: Final = 0.5

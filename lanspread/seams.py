@@ -47,6 +47,10 @@ class DatagramSocket(Protocol):
     def reaches(self, address: Address) -> bool:
         """Whether a datagram to `address` can leave by this socket (family, loopback)."""
 
+    def path_payload(self, address: Address) -> int | None:
+        """The largest datagram that the system believes to reach `address` whole, in bytes without
+        headers; None where it does not say. Never blocks for long."""
+
     async def receive(self) -> list[tuple[bytes, Address]]:
         """Wait for at least one datagram; return at most `limits.DATAGRAM_BATCH` that are there.
 

@@ -11,7 +11,7 @@ from lanspread import limits
 from lanspread.config import Config
 from lanspread.identity import Identity
 from lanspread.seams import Network
-from lanspread.transport import Endpoint, TlsIdentity, open_endpoint
+from lanspread.transport import Endpoint, EndpointOptions, TlsIdentity, open_endpoint
 from lanspread.transport.listen import Reachable, bind_listeners
 
 
@@ -30,8 +30,9 @@ async def open_listening(
     listeners = await bind_listeners(network, config.listen, config.interfaces)
     # The endpoint takes the sockets over; until it has, they are closed here.
     tls = TlsIdentity(identity.certificate, identity.private_key)
+    options = EndpointOptions(payload_bytes=config.quic_payload)
     with closing(listeners):
-        async with open_endpoint(listeners.sockets, tls) as endpoint:
+        async with open_endpoint(listeners.sockets, tls, options) as endpoint:
             reachable.bound = tuple(endpoint.addresses)
             reachable.look(await network.local_addresses())
             if listeners.picked:
