@@ -55,7 +55,7 @@ from lanspread.sync.bell import Bell
 from lanspread.sync.dialer import Dialer, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
-from lanspread.sync.listening import open_background, open_listening
+from lanspread.sync.listening import open_listening
 from lanspread.sync.merge import count_games, local_summary, merge_games
 from lanspread.sync.peer_view import peer_view
 from lanspread.sync.presence import Presence

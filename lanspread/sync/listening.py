@@ -1,11 +1,9 @@
-"""What a peer runs on: its endpoint, on listeners given or picked, and the tasks beside it."""
+"""What a peer runs on: its endpoint, on listeners given or picked."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
-
-import trio
 
 from lanspread import limits
 from lanspread.config import Config
@@ -42,13 +40,3 @@ async def open_listening(
                     "peers find it by mDNS; others need this port",
                 )
             yield endpoint
-
-
-@asynccontextmanager
-async def open_background() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks are cancelled when the block is left."""
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        finally:
-            nursery.cancel_scope.cancel()
