@@ -184,9 +184,11 @@ def test_an_interface_that_leads_nowhere_is_no_matter_of_firewalls() -> None:
 def test_multicast_that_is_switched_off() -> None:
     off = attrs.evolve(ETH, multicast=False)
     alone = attrs.evolve(HEARD, answers={})
-    assert codes(multicast.judge_multicast([alone], [off])) == {"multicast_off": "fault"}
     # It cannot be that peers find each other and do not.
-    assert codes(multicast.judge_multicast([HEARD], [off])) == {"multicast_off": "warning"}
+    for tried, part in ((alone, "do not find each other"), (HEARD, "answer all the same")):
+        findings = multicast.judge_multicast([tried], [off])
+        assert codes(findings) == {"multicast_off": "fault"}
+        assert part in findings[0].message
     unknown = attrs.evolve(ETH, multicast=None)
     assert codes(multicast.judge_multicast([HEARD], [unknown])) == {"multicast": "ok"}
 
