@@ -89,6 +89,7 @@ def _of_config(config: Config, peer: str | None, trouble: str) -> Wanted:
         listen=config.listen,
         api=config.api,
         mdns=config.mdns,
+        bulk=config.bulk,
         peer=None if peer is None else parse_host_port(peer),
         trouble=trouble,
     )

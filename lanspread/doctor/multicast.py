@@ -121,11 +121,12 @@ def _judge_off(tried: Tried, where: str, answered: bool) -> Finding:
         f"switch it on: `ip link set {tried.interface} multicast on`; or go by address: "
         f"{BY_ADDRESS}"
     )
-    if answered:
-        message = f"multicast is switched off on {where}; others answer all the same, for now"
-        return warning(CHECK, "multicast_off", message, remedy)
-    message = f"multicast is switched off on {where}: peers do not find each other there"
-    return fault(CHECK, "multicast_off", message, remedy)
+    outcome = (
+        "; others answer all the same, which nothing promises"
+        if answered
+        else ": peers do not find each other there"
+    )
+    return fault(CHECK, "multicast_off", f"multicast is switched off on {where}{outcome}", remedy)
 
 
 def _judge_failure(tried: Tried, where: str) -> Finding:

@@ -45,7 +45,8 @@ GOODBYE_S = 0.3
 _MAX_TRIED = 4
 # The feature by which a peer says where it serves bulk data over TCP.
 _BULK_PORT = "bulk_port"
-_MAX_PORT = 65_535
+# Peers use no other: below are the system's own services.
+_LEAST_PORT, _MAX_PORT = 1_024, 65_535
 # TLS alert 120, as QUIC carries it (RFC 9001 section 4.8): none of our protocols is spoken there.
 _NO_APPLICATION_PROTOCOL = 0x178
 
@@ -269,7 +270,7 @@ async def _greet(
 
 def _bulk_port(value_untrusted: object) -> int:
     """The port that a peer announces; 0 for what is none."""
-    if type(value_untrusted) is int and 0 < value_untrusted <= _MAX_PORT:
+    if type(value_untrusted) is int and _LEAST_PORT <= value_untrusted <= _MAX_PORT:
         return value_untrusted
     return 0
 

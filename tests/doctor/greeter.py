@@ -5,10 +5,6 @@ As a program: a peer of a kind that a running one is never, for the tests with r
 
 from __future__ import annotations
 
-import json
-import socket
-import sys
-
 import trio
 
 from lanspread import limits
@@ -55,19 +51,14 @@ async def greet_all(endpoint: Endpoint, identity: Identity, body: m.HelloBody) -
             nursery.start_soon(greet, await endpoint.accept())
 
 
-async def main(features: dict[str, object], tcp_port: int, impostor: bool) -> None:
-    """Listen at UDP 7373 and at a TCP port, and say so.
-
-    An impostor names a peer_id whose key it has not.
-    """
-    identity = new_identity(RealEntropy())
-    named = new_identity(RealEntropy()) if impostor else identity
+async def main() -> None:
+    """Listen at UDP 7373 as one that names a peer_id whose key it has not, and say so."""
+    identity, other = new_identity(RealEntropy()), new_identity(RealEntropy())
     udp = await UdpNetwork(RealThreads()).bind(Address("0.0.0.0", 7373))
-    with socket.create_server(("0.0.0.0", tcp_port)):
-        async with open_endpoint([udp], tls(identity)) as endpoint:
-            print("ready", flush=True)
-            await greet_all(endpoint, identity, body_of(named.peer_id, features))
+    async with open_endpoint([udp], tls(identity)) as endpoint:
+        print("ready", flush=True)
+        await greet_all(endpoint, identity, body_of(other.peer_id, {}))
 
 
 if __name__ == "__main__":
-    trio.run(main, *json.loads(sys.argv[1]))
+    trio.run(main)

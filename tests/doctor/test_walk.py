@@ -101,7 +101,7 @@ async def test_a_peer_without_bulk_data_is_not_asked_for_it(autojump_clock: Mock
     assert "bulk" not in " ".join(one.code for one in judge_way(found, Us(own=())))
 
 
-@pytest.mark.parametrize("port", [True, 0, -1, 65_536, "7373", 7373.0, None])
+@pytest.mark.parametrize("port", [True, 0, -1, 1_023, 65_536, "7373", 7373.0, None])
 async def test_what_is_no_port_is_none(port: object, autojump_clock: MockClock) -> None:
     assert (await walked({"bulk_port": port})).bulk is None
 

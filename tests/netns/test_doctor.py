@@ -104,7 +104,7 @@ def test_a_way_on_which_nothing_fails(
 ) -> None:
     told = Patient(hosts[HERE], tmp_path, "--peer", PEER).told()
     assert told.faults == set()
-    for code in ("multicast", "same_subnet", "udp", "quic", "version", "identity", "mdns"):
+    for code in ("multicast", "same_subnet", "udp", "quic", "version", "identity", "bulk", "mdns"):
         assert told.level(code) == "ok", code
     identity = next(one for one in told.findings if one["code"] == "identity")
     assert there.ready["peer_id"] in identity["message"]
@@ -232,10 +232,10 @@ def test_a_wrong_protocol_version(hosts: list[Host], tmp_path: Path) -> None:
 
 
 @contextmanager
-def greeter(host: Host, features: dict[str, object], *, impostor: bool) -> Iterator[None]:
-    """Something on a host that says of itself what it is told to, and takes TCP at 7380."""
+def impostor(host: Host) -> Iterator[None]:
+    """Something on a host that says it is a peer whose key it has not."""
     program = str(Path(__file__).parent.parent / "doctor" / "greeter.py")
-    process = host.popen(sys.executable, program, json.dumps([features, 7380, impostor]))
+    process = host.popen(sys.executable, program)
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "ready\n"
@@ -247,24 +247,22 @@ def greeter(host: Host, features: dict[str, object], *, impostor: bool) -> Itera
 
 def test_a_peer_that_says_it_is_another(hosts: list[Host], tmp_path: Path) -> None:
     other = hosts[ELSEWHERE]
-    with greeter(other, {}, impostor=True):
+    with impostor(other):
         told = Patient(hosts[HERE], tmp_path, "--peer", f"{other.address}:7373").told()
     assert told.faults == {"identity"}
     assert told.level("quic") == "ok"
 
 
-def test_tcp_for_bulk_data_is_blocked(hosts: list[Host], tmp_path: Path) -> None:
-    other, drop = hosts[ELSEWHERE], ("ipproto", "tcp", "sport", "7380", "blackhole")
-    way = ("--peer", f"{other.address}:7373")
-    with greeter(other, {"bulk_port": 7380}, impostor=False):
-        passed = Patient(hosts[HERE], tmp_path, *way).told()
-        with undone(other, "rule", "add", *drop, remove=("rule", "del", *drop)):
-            blocked = Patient(hosts[HERE], tmp_path, *way).told()
-    assert passed.level("bulk") == "ok"
+def test_tcp_for_bulk_data_is_blocked(
+    hosts: list[Host], there: RunningPeer, tmp_path: Path
+) -> None:
+    drop = ("ipproto", "tcp", "sport", "7373", "blackhole")
+    with undone(hosts[THERE], "rule", "add", *drop, remove=("rule", "del", *drop)):
+        told = Patient(hosts[HERE], tmp_path, "--peer", PEER).told()
     # It costs speed and nothing else.
-    assert blocked.faults == set()
-    assert blocked.level("bulk_blocked") == "warning"
-    assert "TCP port 7380" in blocked.remedy("bulk_blocked")
+    assert told.faults == set()
+    assert told.level("bulk_blocked") == "warning"
+    assert "TCP port 7373" in told.remedy("bulk_blocked")
 
 
 # Prints a line for every UDP or TCP packet that leaves by eth0.

@@ -158,22 +158,6 @@ def test_an_update_keeps_what_the_user_made(game: Path, folder: Folder) -> None:
     assert (inner / "game.exe.before-update").read_bytes() == b"patched"
 
 
-def test_an_update_keeps_who_may_look_into_the_users_folders(game: Path, folder: Folder) -> None:
-    install(folder, open_fake)
-    inner = game / "local"
-    modes = {"private": 0o700, "private/shared": 0o775, "odd": 0o1750, "locked": 0o500}
-    for name in modes:
-        (inner / name).mkdir()
-        (inner / name / "file").write_bytes(b"x")
-    for name, mode in modes.items():
-        (inner / name).chmod(mode)
-    put(game, 2)
-    assert update(folder, open_fake).kept == tuple(sorted(f"{name}/file" for name in modes))
-    found = {name: (inner / name).stat().st_mode & 0o7777 for name in modes}
-    # What its owner may not do in it would keep the next update from its work.
-    assert found == {"private": 0o700, "private/shared": 0o775, "odd": 0o750, "locked": 0o700}
-
-
 def test_a_link_and_a_file_that_nobody_may_read(game: Path, folder: Folder) -> None:
     """A link in the place of a file that the new version does not change; a locked save."""
     install(folder, open_fake)
