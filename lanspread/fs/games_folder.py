@@ -105,10 +105,11 @@ class GamesFolder:
                 self._present = False
                 return None
 
-    def scan(self, game_ids: Sequence[str]) -> list[ScannedGame | None]:
+    def scan(self, game_ids: Sequence[str], watch: Watch) -> list[ScannedGame | None]:
         """Walk games, the first at least, and the next as long as all that is not much work.
 
-        None for one that is not there; nothing at all if the folder is gone.
+        None for one that is not there; nothing at all if the folder is gone. Raises `Stopped` if
+        `watch` says so.
         """
         found: list[ScannedGame | None] = []
         with self._used() as root:
@@ -117,7 +118,7 @@ class GamesFolder:
             files = 0
             for game_id in game_ids:
                 try:
-                    game = scan_game(root, game_id)
+                    game = scan_game(root, game_id, watch)
                     files += len(game.stamps)
                 except (FileNotFoundError, NotADirectoryError):
                     game = None
