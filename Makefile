@@ -4,7 +4,8 @@
 #   make demo    three peers on this machine: find, fetch, verify, compare
 #   make test    all tests
 #   make soak    the same tests in their long versions
-#   make bench   the benchmark, beside bare aioquic
+#   make bench   the benchmarks of our peers, on each of their paths
+#   make bench-peers   the same folder through us, Syncthing, rsync, libtorrent and nginx
 #   make check   formatting, lints, types
 #   make screenshots   the pictures of the page in docs/screenshots
 #   make generate      the API's schema and types, the settings' reference, from the code
@@ -19,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Standard places that only root has in its PATH; `ip` lives there.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: setup demo test soak bench check generate screenshots clean
+.PHONY: setup demo test soak bench bench-peers check generate screenshots clean
 
 setup: $(READY)
 
@@ -37,7 +38,11 @@ soak: $(READY)
 	LANSPREAD_SOAK=1 $(BIN)/pytest -q -m alone --durations=5
 
 bench: $(READY)
-	@$(BIN)/python -m benchmarks $(BENCH)
+	@$(BIN)/python -m benchmarks all --keep $(BENCH)
+
+bench-peers: $(READY)
+	@PYTHON=$(PYTHON) scripts/bench-tools
+	@$(BIN)/python -m benchmarks peers --keep $(BENCH)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -52,7 +57,7 @@ screenshots: $(READY)
 	@$(BIN)/python -m tests.browser.screenshots
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find lanspread tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt

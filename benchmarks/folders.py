@@ -64,7 +64,7 @@ class Shape:
 
 LARGE = Shape(large_mib=FULL_LARGE_MIB)
 MIXED = Shape(large_mib=FULL_LARGE_MIB, medium_files=300, small_files=2_000)
-TEN_GB = Shape(large_mib=1_024, large_files=9, medium_files=300, small_files=2_000)
+TEN_GB = Shape(large_mib=1_024, large_files=9, medium_files=310, small_files=2_000)
 SMALL = Shape(small_files=FULL_SMALL_FILES)
 FLAT = Shape(small_files=FULL_SMALL_FILES, in_folders=False)
 
@@ -93,8 +93,11 @@ def _write(path: Path, size: int, content: random.Random, noise: bytes) -> None:
             left -= min(left, len(noise) // 2)
 
 
-def different(one: Path, other: Path) -> str | None:
-    """The first file of `one` that `other` has not with the same bytes; None if there is none."""
+def different(one: Path, other: Path, *, whole: bool = True) -> str | None:
+    """The first file of `one` that `other` has not with the same bytes; None if there is none.
+
+    Without `whole` names and sizes are compared.
+    """
     for path in sorted(one.rglob("*")):
         relative = path.relative_to(one)
         if path.is_symlink() or not path.is_file() or relative.parts[0].startswith("."):
@@ -102,11 +105,19 @@ def different(one: Path, other: Path) -> str | None:
         arrived = other / relative
         if not arrived.is_file() or arrived.stat().st_size != path.stat().st_size:
             return str(relative)
+        if not whole:
+            continue
         with path.open("rb") as ours, arrived.open("rb") as theirs:
             while block := ours.read(MIB):
                 if theirs.read(MIB) != block:
                     return str(relative)
     return None
+
+
+def link_copy(source: Path, target: Path) -> None:
+    """A second folder of the same files."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-rl", str(source), str(target)], check=True)
 
 
 def make_durable(path: Path) -> None:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.downloads import Way, download
 from benchmarks.folders import Shape, different, make_durable, make_games, warm
-from benchmarks.our_peer import RunningPeer, run_offers, running_peer, wait_until_offered
+from benchmarks.our_peer import RunningPeer, running_peer, wait_until_offered
 from benchmarks.places import clear
 from benchmarks.processes import Result
 
-NO_BULK = "--no-bulk"
-
 
 def way_options(way: Way) -> list[str]:
-    """The flags of `lanspread run` for this path; ends the program if there is no such path."""
-    has_bulk = run_offers(NO_BULK)
-    if way is Way.BULK and not has_bulk:
-        raise SystemExit("this version has no bulk path")
-    return [NO_BULK] if way is Way.QUIC and has_bulk else []
-
-
-def available_ways() -> list[Way]:
-    return [Way.QUIC, Way.BULK] if run_offers(NO_BULK) else [Way.QUIC]
+    """The flags of `lanspread run` for this path."""
+    return ["--no-bulk"] if way is Way.QUIC else []
 
 
 @contextmanager
@@ -42,7 +32,10 @@ def our_source(folder: Path, shapes: Mapping[str, Shape], way: Way) -> Iterator[
 def our_targets(
     folder: Path, count: int, sources: Sequence[RunningPeer], games: set[str], way: Way
 ) -> Iterator[list[RunningPeer]]:
-    """Peers with nothing, connected to all the sources, that see what these have."""
+    """Peers with nothing, connected to all the sources, that see what these have.
+
+    What they fetched stays in `folder`, target0 and so on, until the next ones come.
+    """
     clear(folder)
     options = [part for source in sources for part in ("--peer", source.address)]
     with ExitStack() as stack:
@@ -56,7 +49,6 @@ def our_targets(
             wait_until_offered(target, games, sources=len(sources))
         make_durable(folder)
         yield targets
-    shutil.rmtree(folder)
 
 
 def fetch(source: RunningPeer, folder: Path, game_id: str, way: Way) -> Result:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,19 +116,25 @@ def written_bytes(pid: int) -> int:
 
 
 class Child:
-    """A child process with a line of JSON to start with."""
+    """A child process with a line of JSON to start with: a module, unless `python` says else."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        log: Path,
+        python: Sequence[str] = (sys.executable, "-m"),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._name = " ".join(arguments[:2])
         self._log = log
         with log.open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*python, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=_ENVIRONMENT,
+                env={**_ENVIRONMENT, **(variables or {})},
             )
 
     def line(self) -> dict[str, Any]:
@@ -141,6 +148,10 @@ class Child:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
 
     def cpu_s(self) -> float:
         return cpu_s(self.pid)

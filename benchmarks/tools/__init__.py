@@ -1,0 +1,1 @@
+"""What we are compared with: each moves the same folder from one process to another."""
