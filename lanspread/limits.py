@@ -152,7 +152,6 @@ LANE_SILENCE_S: Final = 10.0
 # A lane that cannot be had is tried again after this time, then after twice that, and so on.
 LANE_RETRY_S: Final = 0.25
 LANE_RETRY_MAX_S: Final = 60.0
-LANE_BUFFER_BYTES: Final = MIB
 
 # -- QUIC -----------------------------------------------------------------------------------------
 # What Ethernet carries over IPv4, tried where the system does not say what the path carries; what

@@ -201,6 +201,7 @@ class Download:
         while True:
             changed = self._changed.next()
             now = trio.current_time()
+            schedule.widen(peer_id, source.side_by_side)
             while (assignment := schedule.next(peer_id, now)) is not None:
                 nursery.start_soon(self._guarded_fetch, source, assignment, work, nursery)
             if schedule.is_barred(peer_id, now):

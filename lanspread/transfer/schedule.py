@@ -38,6 +38,7 @@ _REST_MOST_S = 2.0
 class _Source:
     order: int
     estimate: Estimate = attrs.Factory(Estimate)
+    side_by_side: int = 1
     held: int = 0
     resting_until: float = -math.inf
     failures: int = 0
@@ -77,6 +78,10 @@ class Schedule:
         failures = 0 if anew else before.failures
         self._sources[name] = _Source(self._joined, before.estimate, failures=failures)
         self.plan.forget_failures(name)
+
+    def widen(self, name: str, side_by_side: int) -> None:
+        """So many answers of a source can come at its full rate at once, as it is now."""
+        self._sources[name].side_by_side = side_by_side
 
     def leave(self, name: str) -> None:
         """It cannot any more. All that it had has been given back."""
@@ -175,8 +180,9 @@ class Schedule:
         each_s = max(self._size(source, now), self._typical_bytes(source)) / rate
         gap = (source.estimate.latency_s + _TURN_S) / each_s
         if gap < _IDLE_SHARE:
-            return 1
-        return min(max(limits.PIPELINE_DEPTH, 1 + math.ceil(gap)), limits.MAX_PIPELINE_DEPTH)
+            return source.side_by_side
+        wanted = max(limits.PIPELINE_DEPTH, source.side_by_side, 1 + math.ceil(gap))
+        return min(wanted, limits.MAX_PIPELINE_DEPTH)
 
     @staticmethod
     def _typical_bytes(source: _Source) -> float:

@@ -68,6 +68,10 @@ class ChunkSource(Protocol):
     @property
     def peer_id(self) -> str: ...
 
+    @property
+    def side_by_side(self) -> int:
+        """How many answers can come at the full rate at once; asked for fewer, part is idle."""
+
     async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         """Fill `into`, which is as long as the request. Raises `SourceError`.
 
@@ -86,6 +90,10 @@ class QuicSource:
     @property
     def peer_id(self) -> str:
         return self.session.peer_id
+
+    @property
+    def side_by_side(self) -> int:
+        return 1
 
     async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         message = m.GetGameFileChunk(
