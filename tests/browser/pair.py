@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.cli.processes import Peer
 
 PROGRAM = ("-m", "lanspread")
+ROOT = Path(__file__).parents[2]
 # Slow enough that a person sees the bar move.
 SLOW = ("--max-up", "8")
 SMALL_BLOCKS = {**os.environ, "LANSPREAD_BLOCK_BYTES": "262144"}
@@ -36,7 +37,7 @@ class Pair:
         self.folder = folder
         self._options = options
         self._program = program
-        self.other = Peer(folder / "other", "--name", "other", *SLOW, env=SMALL_BLOCKS)
+        self.other = Peer(folder / "other", "--name", "other", *SLOW, env=SMALL_BLOCKS, cwd=ROOT)
         self.other_ready = self.other.ready()
         self.ours = self._start_ours()
         self.ready = self.ours.ready()
@@ -52,6 +53,7 @@ class Pair:
             *self._options,
             *options,
             env=SMALL_BLOCKS,
+            cwd=ROOT,
             program=self._program,
         )
 
@@ -70,7 +72,14 @@ class Pair:
         self.other.kill()
         ours = self.ready["listen"][0]
         self.other = Peer(
-            self.folder / "other", "--name", "other", *SLOW, "--peer", ours, env=SMALL_BLOCKS
+            self.folder / "other",
+            "--name",
+            "other",
+            *SLOW,
+            "--peer",
+            ours,
+            env=SMALL_BLOCKS,
+            cwd=ROOT,
         )
         self.other_ready = self.other.ready()
 

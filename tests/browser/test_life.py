@@ -187,7 +187,7 @@ def test_a_peer_that_leaves_in_the_middle(pair: Pair, page: Page) -> None:
 
 def test_a_peer_that_vanishes_without_a_goodbye(tmp_path: Path, page: Page) -> None:
     put_game(tmp_path / "other" / "games", "tetris", "1.0", 60_000_000)
-    pair = Pair(tmp_path, program=(str(Path(__file__).with_name("impatient.py")),))
+    pair = Pair(tmp_path, program=("-m", "tests.browser.impatient"))
     try:
         page.goto(f"{pair.url}&game=tetris")
         action(page, "Download").click()

@@ -73,7 +73,7 @@ def test_two_thousand_games_scroll(browser: Browser, page: Page) -> None:
             scrolled = scroll(browser, page)
             assert p95(scrolled.work) <= WORK_MS
             tries.append((p95(scrolled.wall), scrolled.others))
-            if p95(scrolled.wall) <= FRAME_MS:
+            if p95(scrolled.wall) <= FRAME_MS or sum(others > BUSY for _, others in tries) == 2:
                 break
         assert any(wall <= FRAME_MS or others > BUSY for wall, others in tries), tries
         # From one end to the other, and only what is to be seen exists.
