@@ -71,14 +71,7 @@ from lanspread.transfer.serve import Server
 from lanspread.transfer.sources import DownloadContext
 from lanspread.transfer.variants import Offer
 from lanspread.transport import EndpointStatistics
-from lanspread.views import (
-    GameDetail,
-    GameView,
-    OperationView,
-    PeerView,
-    Picture,
-    StatusView,
-)
+from lanspread.views import GameDetail, GameView, OperationView, PeerView, Picture, StatusView
 
 _log = structlog.get_logger(__name__)
 
@@ -115,13 +108,7 @@ class Peer:
         self._up = RateLimit(config.max_up)
         self._down = RateLimit(config.max_down)
         self._settings_file = SettingsFile(state.path, seams.threads, self._warn)
-        self._settings = LiveSettings(
-            config,
-            self._up,
-            self._down,
-            self._settings_file,
-            lambda: self._presence.renamed(self.sessions),
-        )
+        self._settings = LiveSettings(config, self._up, self._down, self._settings_file)
         self._publisher = Publisher(
             self.peer_id,
             PublishedLibrary.empty(state.epoch, state.rev),
@@ -333,6 +320,7 @@ class Peer:
                 view=self._view,
             )
         )
+        self._settings.when_renamed(lambda: self._presence.renamed(self.sessions))
         await self._open_operations(stack)
         self._games_dir = await stack.enter_async_context(
             open_games_dir(

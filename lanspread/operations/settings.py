@@ -44,21 +44,18 @@ class SettingsFile:
 class LiveSettings:
     """The settings in use that may be changed."""
 
-    def __init__(
-        self,
-        config: Config,
-        up: RateLimit,
-        down: RateLimit,
-        file: SettingsFile,
-        on_renamed: Callable[[], None],
-    ) -> None:
+    def __init__(self, config: Config, up: RateLimit, down: RateLimit, file: SettingsFile) -> None:
         self.name = config.name
-        self._on_renamed = on_renamed
+        self._on_renamed: Callable[[], None] = lambda: None
         self._limits = {"max_up": up, "max_down": down}
         self._polite_rates = {"max_up": config.polite_up, "max_down": config.polite_down}
         self._be_polite(config.polite)
         self._file = file
         self.auto_install = config.auto_install
+
+    def when_renamed(self, call: Callable[[], None]) -> None:
+        """Have `call` told of every other `name`."""
+        self._on_renamed = call
 
     def view(self, games_dir: str) -> SettingsView:
         """All of them; rates in MB/s, as they are set."""
