@@ -23,6 +23,7 @@ class PieceSize:
 
     def took(self, size: int, seconds: float) -> None:
         """The last piece, with all waiting for limits."""
-        fitting = limits.MAX_CHUNK_BYTES if seconds <= 0 else int(size * _PIECE_S / seconds)
+        most = min(2 * self._bytes, limits.MAX_CHUNK_BYTES)
         # A single measurement may lie: at most twice what it was.
-        self._bytes = max(_LEAST, min(fitting, 2 * self._bytes, limits.MAX_CHUNK_BYTES))
+        fitting = most if seconds <= 0 else min(most, size * _PIECE_S / seconds)
+        self._bytes = max(_LEAST, int(fitting))
