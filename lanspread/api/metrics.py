@@ -34,21 +34,13 @@ class _Gauges(Collector):
             "api_clients": ("Connections to the local API", self._clients),
             "api_subscribers": ("Subscriptions to events", events.subscribers),
         }
+        if status.loop_lag is not None:
+            lag, text = status.loop_lag, "How late the event loop was in the last minute"
+            values["loop_lag_p50_seconds"] = (f"{text}, median", lag.p50_s)
+            values["loop_lag_p99_seconds"] = (f"{text}, 99th percentile", lag.p99_s)
+            values["loop_lag_max_seconds"] = (f"{text}, at worst", lag.max_s)
         for name, (text, value) in values.items():
             yield GaugeMetricFamily(f"lanspread_{name}", text, value=float(value))
-        if status.loop_lag is not None:
-            lag = GaugeMetricFamily(
-                "lanspread_loop_lag_seconds",
-                "How late the event loop was in the last minute; quantile 1 is the worst",
-                labels=["quantile"],
-            )
-            for quantile, lag_s in (
-                ("0.5", status.loop_lag.p50_s),
-                ("0.99", status.loop_lag.p99_s),
-                ("1", status.loop_lag.max_s),
-            ):
-                lag.add_metric([quantile], lag_s)
-            yield lag
         operations = GaugeMetricFamily(
             "lanspread_operations", "Operations by state", labels=["state"]
         )

@@ -143,7 +143,8 @@ class Schedule:
     def next(self, name: str, now: float) -> Assignment | None:
         """What a source is to be asked for now; None if nothing, then or at this time."""
         source = self._sources[name]
-        if now < source.resting_until or self.is_full(name, now) or not self._has_room(source, now):
+        resting = now < source.resting_until
+        if resting or not self._has_room(source, now) or self.is_full(name, now):
             return None
         found = None
         if not self._is_left_to_others(source, now):
@@ -195,12 +196,15 @@ class Schedule:
         Everybody's first comes before anybody's second; of those that have none the faster first.
         """
         free = self._most_held - self._held
-        if free <= 0:
-            return False
-        others = [other for other in self._others(source, now) if not other.held]
-        if source.held:
-            return free > len(others)
-        return not self._held or free > sum(_is_faster(other, source, now) for other in others)
+        if not self._held or free <= 0:
+            return free > 0
+        before = 0
+        for other in self._others(source, now):
+            if not other.held and (source.held or _is_faster(other, source, now)):
+                before += 1
+                if before >= free:
+                    return False
+        return True
 
     def _others(self, source: _Source, now: float) -> Iterator[_Source]:
         for other in self._sources.values():

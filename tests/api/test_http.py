@@ -73,7 +73,7 @@ async def test_metrics_with_either_form_of_token() -> None:
             status, _, body = await http(server, text)
             assert status == 200
             assert b"lanspread_up_bytes_per_second 1.5\n" in body
-            assert b'lanspread_loop_lag_seconds{quantile="0.99"} 0.02\n' in body
+            assert b"lanspread_loop_lag_p99_seconds 0.02\n" in body
             assert b'lanspread_operations{state="running"} 1.0\n' in body
 
 

@@ -111,8 +111,8 @@ async def test_eight_share_one_source_evenly(
     others = []
     for number in range(8):
         folder = tmp_path / f"many{number}"
-        peer = lan.add_peer(host, folder=folder, games=folder / "games", watched=False)
-        others.append(await peer.start())
+        added = lan.add_peer(host, folder=folder, games=folder / "games", watched=False)
+        others.append(await added.start())
     seconds = {}
 
     async def get(peer: Peer) -> None:
@@ -127,3 +127,24 @@ async def test_eight_share_one_source_evenly(
             nursery.start_soon(get, peer)
     assert 8 * size / max(seconds.values()) >= 0.9 * 4 * MB
     assert min(seconds.values()) >= 0.8 * max(seconds.values())
+
+
+async def test_who_fetches_three_games_gets_no_more_than_who_fetches_one(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    names = ("one", "two", "three", "four")
+    for number, name in enumerate(names):
+        write_game(tmp_path / "a", name, {"x": random.Random(number).randbytes(3_000_000)})
+        write_game(tmp_path / "a", name, {"version.ini": b"1"})
+    await party.start(lan.add_host("a"), tmp_path / "a", max_up=1 * MB)
+    ben = await party.start(lan.add_host("b"), tmp_path / "b")
+    carl = await party.start(lan.add_host("c"), tmp_path / "c")
+    for name in names:
+        await until(lambda name=name: offering(ben, name) and offering(carl, name))  # type: ignore[misc]
+    for name in names[:3]:
+        await begin(ben, name)
+    await begin(carl, names[3])
+    await trio.sleep(3)
+    bens, carls = ben.status().down_rate, carl.status().down_rate
+    assert bens + carls >= 0.9 * MB
+    assert 0.8 <= bens / carls <= 1.25

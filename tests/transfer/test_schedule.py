@@ -293,18 +293,17 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever was, a source that joins alone and answers gets everything that is left."""
-        for name in sorted(self.here):
-            for assignment in [one for one in self.asked + self.answered if one.source == name]:
-                self.forget(assignment)
-                self.schedule.give_back(assignment)
+        for assignment in self.asked + self.answered:
+            self.schedule.give_back(assignment)
+        for name in self.here:
             self.schedule.leave(name)
         self.schedule.join("a", anew=False)
         while not self.plan.finished:
             self.now += 0.1
-            assignment = self.schedule.next("a", self.now)
-            assert assignment is not None
-            self.schedule.answered(assignment, self.now)
-            self.schedule.done(assignment)
+            found = self.schedule.next("a", self.now)
+            assert found is not None
+            self.schedule.answered(found, self.now)
+            self.schedule.done(found)
 
 
 TestScheduleMachine = ScheduleMachine.TestCase
