@@ -45,9 +45,12 @@ def test_a_folder_is_opened_once_while_it_is_near(
 @pytest.mark.parametrize("rel", ["", "a/", "a//1", "../a/1", "a/../top", "a/.."])
 def test_no_name_that_folders_refuse_is_taken(tmp_path: Path, rel: str) -> None:
     write_tree(tmp_path, FILES)
-    with DiskFileSystem().open_folder(str(tmp_path)) as root, NearFolders(root) as near:
-        with pytest.raises(OSError, match="not a name"):
-            near.open(rel, "read")
+    with (
+        DiskFileSystem().open_folder(str(tmp_path)) as root,
+        NearFolders(root) as near,
+        pytest.raises(OSError, match="not a name"),
+    ):
+        near.open(rel, "read")
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
