@@ -7,6 +7,7 @@ while others are written on; then says so in the journal, and syncs that.
 Threads write to different files at the same time, to one file one after the other. By its number a
 file belongs to one of a few places, whose lock is held while it is looked at and written to: so
 whoever holds it sees the file as our own last write left it, or knows that somebody else was there.
+Files of one block have places of their own, so that thousands do not wait for a few large ones.
 What is kept in memory, and the journal, have a lock of their own. It is not held while a file is
 made or written, and may be taken inside a place's lock, not the other way about.
 """
@@ -29,7 +30,8 @@ from lanspread.fs.near import NearFolders
 from lanspread.fs.paths import VERSION_INI
 from lanspread.seams import Entry, File, FileStamp, Folder, Kind
 
-# So many files are written to at once, and are held open for their next block.
+# So many files of several blocks are written to at once, and are held open for their next one; and
+# so many of one block, which are closed at once.
 _PLACES: Final = 16
 # The disk is told to begin with pieces of this size, so that a commit does not wait for all of it.
 _EARLY_BYTES: Final = 256 * limits.KIB
@@ -73,7 +75,7 @@ class BlockWriter:
         self._reference = reference
         self._journal = journal
         self.known = known
-        self._places = tuple(_Place() for _ in range(_PLACES))
+        self._places = tuple(_Place() for _ in range(2 * _PLACES))
         self._syncing = threading.Lock()
         # Everything from here on is changed under this one.
         self._lock = threading.Lock()
@@ -180,7 +182,7 @@ class BlockWriter:
         own: dict[int, Entry | None] = {}
         with NearFolders(self._folder) as near:
             for number in touched:
-                with self._places[number % _PLACES].lock:
+                with self._place_of(number).lock:
                     entry = self._entry(near, number)
                     after = self._after.get(number)
                     same = entry is not None and after is not None and matches(entry, after)
@@ -207,10 +209,14 @@ class BlockWriter:
     @contextlib.contextmanager
     def _place(self, number: int) -> Iterator[_Place]:
         """Where a file is written to: by nobody else until this is left."""
-        place = self._places[number % _PLACES]
+        place = self._place_of(number)
         with place.lock:
             self._must_be_open()
             yield place
+
+    def _place_of(self, number: int) -> _Place:
+        first = _PLACES if self._reference.blocks_in(number) <= 1 else 0
+        return self._places[first + number % _PLACES]
 
     def _block_at(self, number: int, offset: int, length: int) -> int:
         """The number of the block in its file. Raises `ValueError`."""
@@ -250,10 +256,11 @@ class BlockWriter:
             self._after[number] = stamp
             self._dirty.add(number)
             self.unsynced_bytes += len(data)
-        if len(data) == self._reference.manifest.files[number].size:
-            place.close()
-        elif len(data) >= _EARLY_BYTES:
+        if len(data) >= _EARLY_BYTES:
             file.start_sync(offset, len(data))
+        if len(data) == self._reference.manifest.files[number].size:
+            # It has all its bytes.
+            place.close()
 
     def _note(self, noted: list[NotedBlock]) -> None:
         self._must_be_open()
@@ -325,6 +332,7 @@ class BlockWriter:
             if entry is None and wanted:
                 raise FileChanged(self._path(number))
             stamp = self._stamp(number, self._open(place, near, number).entry())
+            place.close()
             with self._lock:
                 self._after[number] = stamp
                 self._dirty.add(number)
