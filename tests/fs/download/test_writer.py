@@ -33,10 +33,12 @@ from tests.fs.support import (
 
 FILES = {
     "version.ini": b"1.0\n",
-    "big": bytes(range(250)) * 100,
+    "big": bytes(range(250)) * 1_000,
     **{f"small/{number % 3}/{number}": bytes([number]) * (100 + number) for number in range(60)},
 }
 
+# Only a test that fails waits so long.
+_HANGS_S = 60
 NUMBERS = reference_of(FILES).numbers
 
 
@@ -83,7 +85,7 @@ def test_a_large_file_that_takes_long_holds_up_no_small_one(operation: str) -> N
     files.make_folders("/g")
     on_step, there, go_on = held_at(operation, "/g/big")
     faulty = FaultyFileSystem(files, on_step=on_step)
-    with faulty.open_folder("/g") as folder, ThreadPoolExecutor(1) as pool:
+    with faulty.open_folder("/g") as folder, ThreadPoolExecutor(2) as pool:
         transaction = begun(folder)
         blocks = missing_blocks(transaction, FILES)
         big = transaction.known.index(0)
@@ -91,8 +93,9 @@ def test_a_large_file_that_takes_long_holds_up_no_small_one(operation: str) -> N
         slow = pool.submit(transaction.write, waits)
         try:
             there.wait()
-            transaction.write(block for block in blocks if block[0] != 0)
-            transaction.checkpoint()
+            others = [block for block in blocks if block[0] != 0]
+            pool.submit(transaction.write, others).result(timeout=_HANGS_S)
+            pool.submit(transaction.checkpoint).result(timeout=_HANGS_S)
             assert transaction.known[big] == 0
             assert transaction.known.count(0) == len(waits) + 1
         finally:
