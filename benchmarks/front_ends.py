@@ -20,8 +20,10 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.folders import Sizes, make_games
-from benchmarks.processes import Child, RunningPeer, fetch_game, running_peer, wait_until_offered
+from benchmarks.downloads import download
+from benchmarks.folders import Shape, make_games
+from benchmarks.our_peer import RunningPeer, running_peer, wait_until_offered
+from benchmarks.processes import Child
 
 CLIENTS = 50
 GAME = "large"
@@ -29,8 +31,8 @@ GAME = "large"
 
 def measure_front_ends(folder: Path, *, rounds: int, large_mib: int) -> None:
     """Download the same game in turns, alone and with everybody listening; print the medians."""
-    sizes = Sizes(large_mib=large_mib, medium_files=0, small_files=0, only_small_files=1)
-    make_games(folder / "source" / "games", sizes)
+    shapes = {GAME: Shape(large_mib=large_mib)}
+    make_games(folder / "source" / "games", shapes)
     alone: list[float] = []
     watched: list[float] = []
     heard: list[dict[str, Any]] = []
@@ -56,10 +58,10 @@ def _download(
 ) -> float:
     """MB a second of one download. With `heard`, everybody listens, and it gets what they say."""
     target_folder = folder / "target"
-    with running_peer(target_folder, "--peer", source.ready["listen"][0]) as target:
+    with running_peer(target_folder, "--peer", source.address) as target:
         wait_until_offered(target, {GAME})
         if heard is None:
-            rate = fetch_game(source, target, GAME).mb_per_s
+            rate = download([source], [target], GAME).mb_per_s
         else:
             ready = target.ready
             clients = Child(
@@ -68,7 +70,7 @@ def _download(
             )  # fmt: skip
             try:
                 clients.line()
-                rate = fetch_game(source, target, GAME).mb_per_s
+                rate = download([source], [target], GAME).mb_per_s
                 clients.release()
                 heard.append(clients.line())
             finally:

@@ -17,7 +17,8 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.processes import Child, running_peer
+from benchmarks.our_peer import running_peer
+from benchmarks.processes import Child
 from lanspread import limits
 from lanspread.fs.catalog import Catalog
 from lanspread.fs.disk import DiskFileSystem

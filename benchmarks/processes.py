@@ -7,10 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """One transfer. CPU is seconds of user and system time, for each side."""
+    """One transfer. CPU is seconds of user and system time, for each side.
+
+    `extra` holds what only some transfers know, by a name that says its unit.
+    """
 
     total_bytes: int
     seconds: float
@@ -29,10 +28,86 @@ class Result:
     receiver_cpu_s: float
     sender_peak_mib: float
     receiver_peak_mib: float
+    extra: dict[str, float] = attrs.field(factory=dict)
 
     @property
     def mb_per_s(self) -> float:
         return self.total_bytes / 1e6 / self.seconds
+
+    @property
+    def cpu_s_per_gb(self) -> float:
+        """Both sides together."""
+        return (self.sender_cpu_s + self.receiver_cpu_s) / (self.total_bytes / 1e9)
+
+
+# -- what the system knows ------------------------------------------------------------------------
+
+
+def family(pid: int) -> list[int]:
+    """The process and its living descendants."""
+    found = [pid]
+    for one in found:
+        try:
+            tasks = list(Path(f"/proc/{one}/task").iterdir())
+            for task in tasks:
+                found += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended meanwhile
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time so far, of the process, its children that ended, and those that live."""
+    return sum(_cpu_ticks(one) for one in family(pid)) / _TICKS
+
+
+def _cpu_ticks(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return cpu_ticks_of(stat)
+
+
+def cpu_ticks_of(stat: str) -> int:
+    """utime + stime + cutime + cstime of a line of `/proc/PID/stat`."""
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+
+
+def peak_mib(pid: int) -> float:
+    """The highest resident memory so far (VmHWM), summed over the process and its descendants."""
+    total = 0.0
+    for one in family(pid):
+        try:
+            total += hwm_mib_of(Path(f"/proc/{one}/status").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total
+
+
+def hwm_mib_of(status: str) -> float:
+    """VmHWM of `/proc/PID/status` in MiB; 0 of a process that has ended and was not waited for."""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def forget_peak(pid: int) -> None:
+    """Let the highest resident memory begin anew, so that it is this transfer's."""
+    for one in family(pid):
+        Path(f"/proc/{one}/clear_refs").write_text("5")
+
+
+def written_bytes(pid: int) -> int:
+    """What the process gave to `write` and its relatives so far."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("wchar:"):
+            return int(line.split()[1])
+    raise ValueError("no wchar in /proc")
+
+
+# -- children -------------------------------------------------------------------------------------
 
 
 class Child:
@@ -58,17 +133,15 @@ class Child:
         found: dict[str, Any] = json.loads(text)
         return found
 
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
     def cpu_s(self) -> float:
-        """User and system time so far, of the whole process."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text()
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s(self.pid)
 
     def peak_mib(self) -> float:
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-        raise ValueError("no VmHWM in /proc")
+        return peak_mib(self.pid)
 
     def release(self) -> None:
         """Tell a child that waits for it that it may end."""
@@ -76,17 +149,27 @@ class Child:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
+    def kill(self) -> None:
+        """End it as a power cut would: at once, without a word."""
+        self.process.kill()
+        self.process.wait()
+
     def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+        stop(self.process)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
-        self.process.wait()
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """Ask a process of ours to end, wait, and insist."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
 
 
 def stream_between(module: str, total_bytes: int, folder: Path) -> Result:
@@ -115,78 +198,3 @@ def stream_between(module: str, total_bytes: int, folder: Path) -> Result:
         for child in (receiver, sender):
             if child is not None:
                 child.stop()
-
-
-@attrs.define
-class RunningPeer:
-    """A `lanspread run` on loopback, without mDNS."""
-
-    child: Child
-    folder: Path
-    ready: dict[str, Any]
-
-    def ask(self, *command: str) -> Any:
-        answer = subprocess.run(
-            [sys.executable, "-m", "lanspread", *command, "--json", "--state", self.state],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(answer.stdout)
-
-    @property
-    def state(self) -> str:
-        return str(self.folder / "state")
-
-
-@contextmanager
-def running_peer(folder: Path, *options: str) -> Iterator[RunningPeer]:
-    for name in ("games", "state"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    child = Child(
-        "lanspread", "run", "--games", str(folder / "games"), "--state", str(folder / "state"),
-        "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--no-mdns", *options,
-        log=folder / "log",
-    )  # fmt: skip
-    try:
-        yield RunningPeer(child, folder, child.line())
-    finally:
-        child.stop()
-
-
-def wait_until_offered(peer: RunningPeer, games: set[str], timeout_s: float = 120.0) -> None:
-    """Until the peer sees these games with all digests known, so that only the transfer counts."""
-    deadline = time.monotonic() + timeout_s
-    offered: set[str] = set()
-    while not games <= offered:
-        if time.monotonic() > deadline:
-            raise SystemExit(f"not offered in time: {sorted(games - offered)}")
-        time.sleep(0.2)
-        offered = {one["id"] for one in peer.ask("games") if one["peers"] and one["content_hash"]}
-
-
-def fetch_game(source: RunningPeer, target: RunningPeer, game_id: str) -> Result:
-    """`lanspread get`, timed from its begin to its finished event."""
-    before = source.child.cpu_s(), target.child.cpu_s()
-    getting = subprocess.run(
-        [sys.executable, "-m", "lanspread", "get", game_id, "--json", "--state", target.state],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    events = {event["type"]: event for event in map(json.loads, getting.stdout.splitlines())}
-    if getting.returncode or "download.finished" not in events:
-        raise SystemExit(f"get {game_id} failed: {getting.stdout}{getting.stderr}")
-    begin, finished = events["download.begin"], events["download.finished"]
-    return Result(
-        total_bytes=finished["data"]["bytes_fetched"],
-        seconds=(_time(finished) - _time(begin)).total_seconds(),
-        sender_cpu_s=source.child.cpu_s() - before[0],
-        receiver_cpu_s=target.child.cpu_s() - before[1],
-        sender_peak_mib=source.child.peak_mib(),
-        receiver_peak_mib=target.child.peak_mib(),
-    )
-
-
-def _time(event: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(event["time"])

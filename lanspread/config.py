@@ -56,6 +56,7 @@ class Config:
     api_hosts: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     mdns: bool = True
+    bulk: bool = True
     interfaces: tuple[str, ...] = ()
     catalog: str | None = None
     trust: Trust = Trust.OPEN
@@ -242,6 +243,11 @@ SETTINGS = {
         Setting(
             "no_mdns", "mdns", Kind.FLAG,
             "true or false", "false", "neither announce nor browse", lambda value: not value,
+        ),
+        Setting(
+            "no_bulk", "bulk", Kind.FLAG,
+            "true or false", "false", "move games over QUIC alone, never over TCP",
+            lambda value: not value,
         ),
         Setting(
             "interface", "interfaces", Kind.LIST,

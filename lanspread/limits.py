@@ -115,6 +115,29 @@ MAX_DIGESTED_GAMES: Final = 4
 MAX_DIGESTS_ASKED_PER_HOST: Final = 8
 DIGESTS_ASKED_S: Final = 600.0
 
+# -- bulk data over TCP ---------------------------------------------------------------------------
+# Lanes of one session; of all downloads; and of all that are sent on at one moment, each with a
+# thread and a buffer.
+LANES_PER_SOURCE: Final = 2
+MAX_LANES_PER_SESSION: Final = 4
+MAX_LANES_FETCHING: Final = 32
+MAX_LANES_SENDING: Final = 16
+# Before it has shown a ticket, a connection may stay this long; so many may, and so many of a host.
+LANE_ADMISSION_S: Final = 3.0
+MAX_LANES_PENDING: Final = 64
+MAX_LANES_PENDING_PER_HOST: Final = 8
+# A ticket that nobody used is worth nothing after this time; a dialer gives up before.
+LANE_TICKET_S: Final = 10.0
+LANE_DIAL_S: Final = 5.0
+# The first chunks wait so long for a lane, before they go over QUIC.
+LANE_PATIENCE_S: Final = 0.5
+# A lane on which nothing moves for so long is given up; what was asked for on it goes over QUIC.
+LANE_SILENCE_S: Final = 10.0
+# A lane that cannot be had is tried again after this time, then after twice that, and so on.
+LANE_RETRY_S: Final = 0.25
+LANE_RETRY_MAX_S: Final = 60.0
+LANE_BUFFER_BYTES: Final = MIB
+
 # -- QUIC -----------------------------------------------------------------------------------------
 QUIC_PAYLOAD_BYTES: Final = 1_472
 MAX_STREAMS_FROM_PEER: Final = 128

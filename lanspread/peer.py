@@ -59,6 +59,8 @@ from lanspread.sync.presence import Presence
 from lanspread.sync.publisher import Publisher
 from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
+from lanspread.transfer.bulk.lanes import LaneDialer
+from lanspread.transfer.bulk.opening import Handlers, open_bulk
 from lanspread.transfer.detail import RemoteManifests, describe
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.ratelimit import RateLimit
@@ -108,6 +110,7 @@ class Peer:
         self.shutdown_requested = trio.Event()
         self._access = GameAccess()
         self._manifests = KnownManifests()
+        self._lane_dialer: LaneDialer | None = None
         self._up = RateLimit(config.max_up)
         self._down = RateLimit(config.max_down)
         self._settings_file = SettingsFile(state.path, seams.threads, self._warn)
@@ -300,6 +303,7 @@ class Peer:
             self._warn(warning.code, warning.message, warning.remedy)
         endpoint = self._endpoint = await self._open_endpoint(stack)
         await self._open_library(stack)
+        handlers = await self._open_serving(stack)
         self.sessions = await stack.enter_async_context(
             open_sessions(
                 endpoint,
@@ -307,7 +311,7 @@ class Peer:
                 self.directory,
                 make_body=self._presence.hello_body,
                 announcer=self._announcer,
-                requests=self._server().handlers(),
+                requests=handlers,
                 publish=self.events.publish,
                 view=self._view,
             )
@@ -393,23 +397,41 @@ class Peer:
         self._publisher.touch()
         self._library_changed.ring()
 
-    def _server(self) -> Server:
-        return Server(
+    async def _open_serving(self, stack: AsyncExitStack) -> Handlers:
+        seams, presence = self._seams, self._presence
+        server = Server(
             self.library,
             self._announcer,
             lambda: self._publisher.current,
             self._access,
-            self._seams.threads,
+            seams.threads,
             self._up,
             allows=self._catalog.allows,
             block_bytes=self._config.block_bytes,
         )
+        bulk = await stack.enter_async_context(
+            open_bulk(
+                seams.bulk,
+                presence.reachable.bound,
+                self._state.certificate_and_key,
+                server,
+                threads=seams.threads,
+                entropy=seams.entropy,
+                up=self._up,
+                down=self._down,
+                warn=self._warn,
+            )
+        )
+        self._lane_dialer = bulk.dialer
+        presence.features.update(bulk.features)
+        return bulk.handlers
 
     async def _open_operations(self, stack: AsyncExitStack) -> None:
         context = DownloadContext(
             sessions=self.sessions,
             threads=self._seams.threads,
             down=self._down,
+            lane_dialer=self._lane_dialer,
             manifests=self._manifests,
             publish=self.events.publish,
             offers=self._offers,

@@ -6,17 +6,19 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lanspread import limits
 from lanspread.config import Config
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.index import open_index
 from lanspread.fs.watch import DiskWatcher
-from lanspread.seams import Seams
+from lanspread.seams import Pool, Seams
 from lanspread.transport.mdns import MdnsDiscovery
+from lanspread.transport.tcp import TcpNetwork
 from lanspread.transport.udp import UdpNetwork
 
 T = TypeVar("T")
@@ -32,17 +34,19 @@ class RealThreads:
     """`Threads` over trio's worker threads, with a limit per pool."""
 
     def __init__(self) -> None:
-        self._limiters = {
+        self._limiters: dict[Pool, trio.CapacityLimiter] = {
             "disk": trio.CapacityLimiter(_DISK_THREADS),
             "hash": trio.CapacityLimiter(_HASH_THREADS),
             "discovery": trio.CapacityLimiter(_DISCOVERY_THREADS),
+            # Those that send never wait for those that receive: each side has its own bound.
+            "lane": trio.CapacityLimiter(limits.MAX_LANES_FETCHING + limits.MAX_LANES_SENDING),
         }
 
     async def run(
         self,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        pool: Literal["disk", "hash", "discovery"] = "disk",
+        pool: Pool = "disk",
     ) -> T:
         # Never abandoned: a write that began is finished, and its result is not lost.
         return await trio.to_thread.run_sync(
@@ -95,4 +99,5 @@ def real_seams(config: Config) -> Seams:
         wall_clock=RealWallClock(),
         suspend_clock=RealSuspendClock(),
         entropy=RealEntropy(),
+        bulk=TcpNetwork() if config.bulk else None,
     )

@@ -1,7 +1,7 @@
 """The interfaces behind which sockets, discovery, files, the index, threads, clocks and chance sit.
 
 Production code receives one `Seams` and never reaches around it; `lanspread.platform` holds the
-real ones, `lanspread.testing` the virtual ones. The bulk path's seam is
+real ones, `lanspread.testing` the virtual ones. Which path the bytes of games take is behind
 `lanspread.transfer.source.ChunkSource`, because only transfers know it.
 Source: ARCHITECTURE.md, "Seams".
 """
@@ -12,6 +12,7 @@ import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from socket import socket
 from types import TracebackType
 from typing import Literal, NamedTuple, Protocol, Self, TypeVar, TypeVarTuple
 
@@ -76,6 +77,16 @@ class Network(Protocol):
 
     async def local_addresses(self) -> list[LocalAddress]:
         """Unicast addresses of this machine, loopback included."""
+
+
+class BulkNetwork(Protocol):
+    """Where the TCP sockets of bulk data come from: threads will block in them."""
+
+    def listen(self, address: Address) -> socket:
+        """A bound, listening, non-blocking socket; port 0 picks a free one. Raises `OSError`."""
+
+    async def connect(self, address: Address) -> socket:
+        """A connected, non-blocking socket. Raises `OSError`; cancelled, nothing stays open."""
 
 
 # -- discovery ------------------------------------------------------------------------------------
@@ -351,6 +362,10 @@ class Watcher(Protocol):
 # -- threads --------------------------------------------------------------------------------------
 
 
+# Threads of "lane" wait for another machine, so they may not keep others from the disk.
+Pool = Literal["disk", "hash", "discovery", "lane"]
+
+
 class Threads(Protocol):
     """The one place where work leaves the event loop."""
 
@@ -358,7 +373,7 @@ class Threads(Protocol):
         self,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        pool: Literal["disk", "hash", "discovery"] = "disk",
+        pool: Pool = "disk",
     ) -> T:
         """Run `call(*args)` in a thread of the pool and return its result.
 
@@ -404,7 +419,8 @@ class Entropy(Protocol):
 class Seams:
     """Everything outside the process that a peer uses.
 
-    `open_index(state_folder)` blocks; `discovery` is None where there is none (`--no-mdns`).
+    `open_index(state_folder)` blocks; `discovery` is None where there is none (`--no-mdns`), `bulk`
+    where all bytes go over QUIC.
     """
 
     network: Network
@@ -416,3 +432,4 @@ class Seams:
     wall_clock: WallClock
     suspend_clock: SuspendClock
     entropy: Entropy
+    bulk: BulkNetwork | None = None

@@ -129,6 +129,7 @@ def cli() -> None:
 @click.option("--api", metavar="HOST:PORT", help="Page and WebSocket; default 127.0.0.1:7374.")
 @click.option("--peer", multiple=True, metavar="HOST:PORT", help="A peer to connect to always.")
 @click.option("--no-mdns", is_flag=True, default=None, help="Neither announce nor browse.")
+@click.option("--no-bulk", is_flag=True, default=None, help="Move games over QUIC, never TCP.")
 @click.option("--interface", multiple=True, metavar="IP", help="Use only these interfaces.")
 @click.option("--catalog", metavar="FILE", help="Which games exist; default: any.")
 @click.option("--trust", metavar="|".join(Trust), help="Who may connect; default open.")

@@ -73,6 +73,11 @@ class State:
         self._lock = lock
         self._games_locks = [games_lock]
 
+    @property
+    def certificate_and_key(self) -> tuple[str, str]:
+        """The files of the identity, for a library that reads only files."""
+        return os.path.join(self.path, CERTIFICATE_FILE), os.path.join(self.path, KEY_FILE)
+
     def save_revision(self, epoch: bytes, rev: int, digest: bytes) -> None:
         """Keep where the library stands; on the disk when this returns. Raises `OSError`."""
         value = {"epoch": epoch.hex(), "rev": rev, "digest": digest.hex()}

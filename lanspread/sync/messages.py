@@ -240,6 +240,11 @@ class GetGameFileChunk(Message):
     manifest_hash: bytes = attrs.field(validator=_HASH)
     extents: tuple[Extent, ...] = attrs.field(validator=_check_extents)
 
+    @property
+    def length(self) -> int:
+        """How many bytes are asked for."""
+        return sum(extent[2] for extent in self.extents)
+
 
 @attrs.frozen(kw_only=True)
 class GetBulkTicket(Message):

@@ -25,13 +25,17 @@ from lanspread.transport.listen import Reachable
 
 @attrs.define(eq=False)
 class Presence:
-    """Who and where this peer is. `reachable` follows the machine's addresses."""
+    """Who and where this peer is. `reachable` follows the machine's addresses.
+
+    `features` is what others are told that it can do, from the next handshake on.
+    """
 
     peer_id: str
     instance: bytes
     name: str
     published: Callable[[], PublishedLibrary]
     reachable: Reachable = attrs.field(factory=lambda: Reachable(()))
+    features: dict[str, object] = attrs.field(factory=lambda: {"version": __version__})
     _renewal_due: trio.Event = attrs.field(factory=trio.Event)
 
     def hello_body(self) -> m.HelloBody:
@@ -46,7 +50,7 @@ class Presence:
             library_epoch=library.epoch if known else None,
             library_rev=library.rev if known else None,
             library_digest=library.digest if known else None,
-            features={"version": __version__},
+            features=dict(self.features),
             name=self.name,
         )
 

@@ -6,8 +6,8 @@ makes. When it returns, nothing of the session is left. Source: ARCHITECTURE.md,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -71,6 +71,7 @@ class Session:
         self._control = greeted
         self._handlers = handlers
         self._credit = Credit(limits.MAX_IN_FLIGHT_BYTES)
+        self._expecting = 0
         self._pulse = Pulse(trio.current_time(), connection.is_dialer)
         self._look_again = trio.Event()
         self._outbox_in, self._outbox_out = trio.open_memory_channel[m.Message | LateMessage](
@@ -92,7 +93,17 @@ class Session:
     @property
     def waiting(self) -> bool:
         """Whether answers of the peer are being waited for."""
-        return self._credit.in_use > 0
+        return self._credit.in_use > 0 or self._expecting > 0
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Answers of the peer are being waited for inside the block, elsewhere than on QUIC."""
+        self._expecting += 1
+        self._look_again.set()
+        try:
+            yield
+        finally:
+            self._expecting -= 1
 
     def check(self, slept_s: float = 0.0) -> None:
         """Ask now whether the other side is there; without an answer it becomes suspect.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 import attrs
 import trio
 
-from lanspread.seams import IndexKey
+from lanspread.seams import IndexKey, Pool
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -29,7 +29,7 @@ class InlineThreads:
         self,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        pool: Literal["disk", "hash", "discovery"] = "disk",
+        pool: Pool = "disk",
     ) -> T:
         await trio.lowlevel.checkpoint()
         self.calls += 1

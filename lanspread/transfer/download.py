@@ -21,7 +21,9 @@ from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.manifest import block_digest
 from lanspread.sync.bell import Bell, wait_any
+from lanspread.sync.session import Session
 from lanspread.transfer.operation import Operation, RateMeter, SourceRates
+from lanspread.transfer.paths import open_source
 from lanspread.transfer.plan import (
     Assignment,
     Chunk,
@@ -34,7 +36,7 @@ from lanspread.transfer.reference import MANIFEST_TIMEOUT_S, fetch_digests, fetc
 from lanspread.transfer.search import DIGESTS_TIMEOUT_S
 from lanspread.transfer.source import (
     ChunkRequest,
-    QuicSource,
+    ChunkSource,
     SourceChanged,
     SourceError,
     SourceLied,
@@ -63,7 +65,7 @@ class Download:
         self._game_id = operation.game_id
         self._sources = sources
         self._standing = standing
-        self._in_use: dict[str, QuicSource] = {}
+        self._in_use: dict[str, Session] = {}
         self._scopes: dict[Assignment, trio.CancelScope] = {}
         # Rings for workers when a chunk may be free, and for the recruiter when a source ended.
         self._changed = Bell()
@@ -111,72 +113,75 @@ class Download:
             for session in self._sources.candidates():
                 current = self._in_use.get(session.peer_id)
                 if current is None:
-                    source = QuicSource(session, self._context.down)
-                    self._in_use[session.peer_id] = source
+                    self._in_use[session.peer_id] = session
                     if self._sources.note_session(session):
                         work.plan.forget_failures(session.peer_id)
-                    nursery.start_soon(self._use, source, work)
+                    nursery.start_soon(self._use, session, work)
             if not self._in_use and not work.plan.finished:
                 self._standing.halt("no_sources")
             with trio.move_on_after(REJOIN_S):
                 await wait_any(rung, ended)
 
-    async def _use(self, source: QuicSource, work: _Work) -> None:
+    async def _use(self, session: Session, work: _Work) -> None:
         """All work with one source; ends when it is gone, unable or dropped."""
+        peer_id = session.peer_id
         try:
-            await self._check_unknown(source, work.reference)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, source, nursery.cancel_scope)
+            await self._check_unknown(session, work.reference)
+            async with (
+                open_source(session, self._context.down, self._context.lane_dialer) as source,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(self._watch, session, nursery.cancel_scope)
                 for _ in range(limits.PIPELINE_DEPTH):
                     nursery.start_soon(self._guarded_worker, source, work, nursery.cancel_scope)
         except (SourceLied, LanspreadError) as error:
-            self._sources.drop(source.peer_id, str(error))
+            self._sources.drop(peer_id, str(error))
         except (SourceError, trio.TooSlowError) as error:
-            self._sources.leave_out(source.peer_id, str(error))
+            self._sources.leave_out(peer_id, str(error))
         finally:
-            if self._in_use.get(source.peer_id) is source:
-                del self._in_use[source.peer_id]
+            if self._in_use.get(peer_id) is session:
+                del self._in_use[peer_id]
             self._changed.ring()
             self._source_ended.ring()
 
-    async def _watch(self, source: QuicSource, scope: trio.CancelScope) -> None:
+    async def _watch(self, session: Session, scope: trio.CancelScope) -> None:
         """End the work with a source whose session ended, or that answers no ping any more.
 
         Workers that wait for a chunk would notice neither.
         """
-        connection = source.session.connection
+        connection = session.connection
         while True:
             with trio.move_on_after(limits.WAITING_PING_S):
                 await connection.wait_closed()
                 scope.cancel()
                 return
             silence = trio.current_time() - connection.last_received
-            if source.session.waiting and silence > limits.SOURCE_SILENCE_S:
-                self._sources.leave_out(source.peer_id, "nothing is heard of it")
+            if session.waiting and silence > limits.SOURCE_SILENCE_S:
+                self._sources.leave_out(session.peer_id, "nothing is heard of it")
                 scope.cancel()
                 return
 
-    async def _check_unknown(self, source: QuicSource, reference: Reference) -> None:
+    async def _check_unknown(self, session: Session, reference: Reference) -> None:
         """A source that announced no content_hash yet must name the same digests."""
-        announced = self._sources.announced_by(source.peer_id)
+        announced = self._sources.announced_by(session.peer_id)
         if announced.content_hash == reference.content_hash:
             return
         context = self._context
         with trio.fail_after(MANIFEST_TIMEOUT_S):
             offered = await fetch_manifest(
-                source.session, self._game_id, announced, context.threads, context.manifests
+                session, self._game_id, announced, context.threads, context.manifests
             )
         if offered.manifest_hash != reference.manifest_hash:
             raise SourceChanged("it offers something else now")
         digests = offered.digests
         if digests is None:
             with trio.fail_after(DIGESTS_TIMEOUT_S):
-                digests = await fetch_digests(source.session, self._game_id, offered)
+                digests = await fetch_digests(session, self._game_id, offered)
         if offered.block_bytes != reference.block_bytes or digests != reference.digests:
             raise SourceChanged("its files have other bytes: it is another variant")
 
     async def _guarded_worker(
-        self, source: QuicSource, work: _Work, scope: trio.CancelScope
+        self, source: ChunkSource, work: _Work, scope: trio.CancelScope
     ) -> None:
         """One worker; a fault of the source ends all its workers, once."""
         try:
@@ -188,7 +193,8 @@ class Download:
             self._sources.leave_out(source.peer_id, str(error))
             scope.cancel()
 
-    async def _work(self, source: QuicSource, work: _Work) -> None:
+    async def _work(self, source: ChunkSource, work: _Work) -> None:
+        buffer = bytearray()
         while True:
             changed = self._changed.next()
             assignment = work.plan.take(source.peer_id)
@@ -197,9 +203,12 @@ class Download:
                     raise SourceUnable("it failed too often with all that is left")
                 await changed.wait()
                 continue
+            if len(buffer) < assignment.chunk.length:
+                buffer = bytearray(assignment.chunk.length)
             failed = True
             try:
-                await self._fetch_chunk(source, assignment, work)
+                with memoryview(buffer)[: assignment.chunk.length] as into:
+                    await self._fetch_chunk(source, assignment, work, into)
                 failed = False
             except SourceUnable as error:
                 _log.info("a chunk failed", peer=source.peer_id, why=str(error))
@@ -214,17 +223,18 @@ class Download:
                     work.plan.give_back(assignment, failed=False)
                     self._changed.ring()
 
-    async def _fetch_chunk(self, source: QuicSource, assignment: Assignment, work: _Work) -> None:
+    async def _fetch_chunk(
+        self, source: ChunkSource, assignment: Assignment, work: _Work, into: memoryview
+    ) -> None:
         chunk = assignment.chunk
         request = ChunkRequest(self._game_id, work.reference.manifest_hash, chunk.extents())
-        buffer = bytearray()
         with trio.CancelScope() as scope:
             self._scopes[assignment] = scope
             try:
-                await source.fetch(request, buffer.extend)
-                self.bytes_fetched += len(buffer)
-                self._source_rates.add(source.peer_id, len(buffer))
-                await self._context.threads.run(_verify_and_write, work.transaction, chunk, buffer)
+                await source.fetch(request, into)
+                self.bytes_fetched += len(into)
+                self._source_rates.add(source.peer_id, len(into))
+                await self._context.threads.run(_verify_and_write, work.transaction, chunk, into)
                 for useless in work.plan.done(assignment):
                     if useless in self._scopes:
                         self._scopes[useless].cancel()
@@ -277,9 +287,8 @@ class _Work:
     known_bytes: int
 
 
-def _verify_and_write(transaction: DownloadTransaction, chunk: Chunk, buffer: bytearray) -> None:
+def _verify_and_write(transaction: DownloadTransaction, chunk: Chunk, view: memoryview) -> None:
     """Verify every block of a chunk, then write them all. Blocking."""
-    view = memoryview(buffer)
     at = 0
     for block in chunk.blocks:
         if block_digest(view[at : at + block.length]) != block.digest:

@@ -168,59 +168,57 @@ class Server:
         if entry.size > limits.MAX_WHOLE_FILE_BYTES:
             raise Refusal(m.ERROR_TOO_LARGE, "ask for chunks")
         extents = [(number, 0, entry.size)] if entry.size else []
-        await self._send(session, game, extents, m.FileData(size=entry.size), responder)
+        async with self._reading(session, game, extents) as reader:
+            await self._send(reader, m.FileData(size=entry.size), responder)
 
     async def get_chunk(
         self, session: Session, request: m.GetGameFileChunk, responder: Responder
     ) -> None:
+        async with self.chunk(session, request) as reader:
+            await self._send(reader, m.ChunkData(size=request.length), responder)
+
+    @asynccontextmanager
+    async def chunk(
+        self, session: Session, request: m.GetGameFileChunk
+    ) -> AsyncIterator[ExtentReader]:
+        """Read what a request for a chunk asks for, inside the block; only in threads.
+
+        Raises `Refusal`, also for what comes out of the block: a writer of the game cancels it, and
+        a file may change meanwhile. Raises `PeerMisbehaved` for extents that cannot be.
+        """
         game = self._transferable(request.id, request.manifest_hash)
         files = game.manifest.files
         for number, offset, length in request.extents:
             if number >= len(files) or offset + length > files[number].size:
                 raise PeerMisbehaved("an extent beyond the end of its file")
-        size = sum(extent[2] for extent in request.extents)
-        await self._send(session, game, request.extents, m.ChunkData(size=size), responder)
+        async with self._reading(session, game, request.extents) as reader:
+            yield reader
 
-    async def _send(
-        self,
-        session: Session,
-        game: LocalGame,
-        extents: Sequence[m.Extent],
-        header: m.Message,
-        responder: Responder,
-    ) -> None:
+    @asynccontextmanager
+    async def _reading(
+        self, session: Session, game: LocalGame, extents: Sequence[m.Extent]
+    ) -> AsyncIterator[ExtentReader]:
         async with self._slot(session):
             try:
                 with self._access.reading(game.id) as scope:
-                    await self._send_extents(game, extents, header, responder)
+                    async with self._open(game, extents) as reader:
+                        yield reader
             except GameBusy as error:
                 raise Refusal(m.ERROR_BUSY, "the game is being changed") from error
             if scope.cancelled_caught:
                 raise Refusal(m.ERROR_CHANGED, "the game is being changed")
 
-    async def _send_extents(
-        self,
-        game: LocalGame,
-        extents: Sequence[m.Extent],
-        header: m.Message,
-        responder: Responder,
-    ) -> None:
+    @asynccontextmanager
+    async def _open(
+        self, game: LocalGame, extents: Sequence[m.Extent]
+    ) -> AsyncIterator[ExtentReader]:
         try:
             folder = await self._threads.run(self._library.open_game, game.id)
         except (OSError, FsError) as error:
             raise Refusal(m.ERROR_NOT_FOUND, "the game cannot be read") from error
         reader = ExtentReader(folder, game.stamps, extents)
         try:
-            # The first bytes come before the header, so that most changes are a clear answer.
-            data = await self._threads.run(reader.read, _READ_BYTES)
-            await responder.send(header)
-            while data:
-                view = memoryview(data)
-                for at in range(0, len(view), _SEND_BYTES):
-                    piece = view[at : at + _SEND_BYTES]
-                    await self._up.take(len(piece))
-                    await responder.send_raw(piece)
-                data = await self._threads.run(reader.read, _READ_BYTES)
+            yield reader
         except (Changed, OSError) as error:
             _log.info("a file changed while it was served", game=game.id, why=str(error))
             self._library.request_walk(game.id)
@@ -228,6 +226,18 @@ class Server:
         finally:
             reader.close()
             folder.close()
+
+    async def _send(self, reader: ExtentReader, header: m.Message, responder: Responder) -> None:
+        # The first bytes come before the header, so that most changes are a clear answer.
+        data = await self._threads.run(reader.read, _READ_BYTES)
+        await responder.send(header)
+        while data:
+            view = memoryview(data)
+            for at in range(0, len(view), _SEND_BYTES):
+                piece = view[at : at + _SEND_BYTES]
+                await self._up.take(len(piece))
+                await responder.send_raw(piece)
+            data = await self._threads.run(reader.read, _READ_BYTES)
 
     @asynccontextmanager
     async def _slot(self, session: Session) -> AsyncIterator[None]:

@@ -1,13 +1,12 @@
 """Where the bytes of a chunk come from: the one interface behind which the path is hidden.
 
-Given a source and a chunk, deliver its bytes to a sink. QUIC streams are the implementation that
+Given a source and a chunk, fill a buffer with its bytes. QUIC streams are the implementation that
 always works; nothing above this interface may know which path is in use.
 Source: ARCHITECTURE.md, "Sources".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import attrs
@@ -24,9 +23,6 @@ from lanspread.sync.errors import (
 )
 from lanspread.sync.session import Session
 from lanspread.transfer.ratelimit import RateLimit
-
-# Takes the next bytes of the chunk; synchronous, because it only fills a buffer.
-Sink = Callable[[bytes], None]
 
 
 class SourceError(Exception):
@@ -68,10 +64,11 @@ class ChunkSource(Protocol):
     @property
     def peer_id(self) -> str: ...
 
-    async def fetch(self, request: ChunkRequest, sink: Sink) -> None:
-        """Deliver exactly `request.length` bytes, in order. Raises `SourceError`.
+    async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
+        """Fill `into`, which is as long as the request. Raises `SourceError`.
 
-        Cancelled, it tells the source to stop; what the sink got is to be thrown away.
+        Cancelled, it tells the source to stop; what is in the buffer then is to be thrown away, and
+        nothing writes to it any more.
         """
 
 
@@ -86,39 +83,36 @@ class QuicSource:
     def peer_id(self) -> str:
         return self.session.peer_id
 
-    async def fetch(self, request: ChunkRequest, sink: Sink) -> None:
+    async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         message = m.GetGameFileChunk(
             id=request.game_id, manifest_hash=request.manifest_hash, extents=request.extents
         )
-        await self._receive(message, request.length, m.ChunkData, sink)
+        await self._receive(message, m.ChunkData, into)
 
     async def fetch_file(self, game_id: str, manifest_hash: bytes, path: str, size: int) -> bytes:
         """A whole small file. Raises `SourceError`."""
         message = m.GetGameFileData(id=game_id, path=path, manifest_hash=manifest_hash)
-        data = bytearray()
-        await self._receive(message, size, m.FileData, data.extend)
+        data = bytearray(size)
+        await self._receive(message, m.FileData, memoryview(data))
         return bytes(data)
 
     async def _receive(
-        self,
-        message: m.Message,
-        length: int,
-        header: type[m.ChunkData] | type[m.FileData],
-        sink: Sink,
+        self, message: m.Message, header: type[m.ChunkData] | type[m.FileData], into: memoryview
     ) -> None:
+        length = len(into)
         with source_errors():
             async with self.session.request(message, asked_bytes=length) as exchange:
                 with trio.fail_after(limits.REQUEST_SILENCE_S) as silence:
                     answer: m.ChunkData | m.FileData = await exchange.answer(header)
                     if answer.size != length:
                         raise PeerMisbehaved("an answer of another length than asked for")
-                    left = length
-                    while left > 0:
-                        data = await exchange.raw(min(left, limits.READ_BYTES))
+                    at = 0
+                    while at < length:
+                        data = await exchange.raw(min(length - at, limits.READ_BYTES))
                         if not data:
                             raise PeerMisbehaved("an answer that ends early")
-                        left -= len(data)
-                        sink(data)
+                        into[at : at + len(data)] = data
+                        at += len(data)
                         # Our own limit is no silence of theirs.
                         silence.deadline = float("inf")
                         await self._down.take(len(data))

@@ -16,6 +16,7 @@ from lanspread.events import PeerEvent, SourceDropped
 from lanspread.seams import Entropy, Threads
 from lanspread.sync.session import Session
 from lanspread.sync.sessions import Sessions
+from lanspread.transfer.bulk.lanes import LaneDialer
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.operation import Operation
 from lanspread.transfer.ratelimit import RateLimit
@@ -35,6 +36,7 @@ class DownloadContext:
     sessions: Sessions
     threads: Threads
     down: RateLimit
+    lane_dialer: LaneDialer | None
     manifests: KnownManifests
     publish: Callable[[PeerEvent], None]
     offers: Callable[[str], list[Offer]]

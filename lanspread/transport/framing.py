@@ -6,8 +6,7 @@ Source: docs/protocol.md, "Frames".
 from __future__ import annotations
 
 import struct
-
-import trio
+from typing import Protocol
 
 from lanspread import limits
 from lanspread.transport.stream import Stream
@@ -17,6 +16,12 @@ _LENGTH = struct.Struct(">I")
 
 class FrameError(Exception):
     """The bytes on the stream are not frames as agreed; the connection cannot go on."""
+
+
+class Receives(Protocol):
+    """What frames are read from: a `trio.abc.ReceiveStream`, or what reads like one."""
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray: ...
 
 
 def frame(payload: bytes) -> bytes:
@@ -35,7 +40,7 @@ class FrameReader:
 
     def __init__(
         self,
-        stream: trio.abc.ReceiveStream,
+        stream: Receives,
         *,
         max_frame_bytes: int = limits.MAX_MESSAGE_BYTES,
     ) -> None:

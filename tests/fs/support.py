@@ -22,7 +22,7 @@ from lanspread.fs.library import Library, open_library
 from lanspread.fs.manifest import block_digest, content_hash, manifest_hash, manifest_of
 from lanspread.fs.paths import VERSION_INI
 from lanspread.model import FileEntry, Manifest, blocks_of
-from lanspread.seams import Entry, File, FileStamp, FileSystem, Folder, Glance, Index
+from lanspread.seams import Entry, File, FileStamp, FileSystem, Folder, Glance, Index, Pool
 from lanspread.testing import MemoryIndex
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class InlineThreads:
         self,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        pool: Literal["disk", "hash", "discovery"] = "disk",
+        pool: Pool = "disk",
     ) -> T:
         await trio.lowlevel.checkpoint()
         self.pools.append(pool)

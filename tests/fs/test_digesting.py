@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from lanspread import limits
 from lanspread.fs import digesting
 from lanspread.fs.library import Library
-from lanspread.seams import IndexKey
+from lanspread.seams import IndexKey, Pool
 from lanspread.testing import MemoryIndex
 from tests.fs.support import (
     BLOCK,
@@ -40,7 +40,7 @@ class SlowThreads(InlineThreads):
         self,
         call: Callable[[*Ts], T],
         *args: *Ts,
-        pool: Literal["disk", "hash", "discovery"] = "disk",
+        pool: Pool = "disk",
     ) -> T:
         if pool == "hash":
             await trio.sleep(STEP_S)

@@ -1,0 +1,188 @@
+"""Downloads between our peers, timed and watched from outside.
+
+The clock runs from the request to the event that says the game is complete; by then its last byte
+has been synced to the disk. The path that the bytes took is checked, not believed.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import attrs
+
+from benchmarks.our_peer import LOOP_LAG, Calls, RunningPeer
+from benchmarks.processes import Result, forget_peak, written_bytes
+
+SAMPLE_S = 0.05
+LINK_SAMPLES = 4  # every so many samples the connections are looked at, which costs more
+GROWTH_BYTES = 64 * 1024  # less than this is a journal, not the game
+
+
+class Way(enum.StrEnum):
+    """How the bytes may travel."""
+
+    QUIC = "quic"
+    BULK = "bulk"
+
+
+def download(
+    sources: Sequence[RunningPeer],
+    targets: Sequence[RunningPeer],
+    game_id: str,
+    way: Way | None = None,
+) -> Result:
+    """All targets fetch the game at once; the time is until the last one is done.
+
+    `extra` has the seconds of the fastest and the slowest target, the longest time in which the
+    first target wrote nothing, and the event loops' lag where the peers export it.
+    """
+    everyone = [*sources, *targets]
+    for peer in everyone:
+        forget_peak(peer.child.pid)
+    before = {peer.child.pid: peer.child.cpu_s() for peer in everyone}
+    with Watch(targets[0], sources) as watch, ThreadPoolExecutor(len(targets)) as pool:
+        began = time.monotonic()
+        took = list(pool.map(lambda target: _fetch(target, game_id), targets))
+        seconds = time.monotonic() - began
+    if way is not None:
+        check_way(way, watch.linked, watch.samples)
+    cpu = {
+        peer.child.pid: peer.child.cpu_s() - before[peer.child.pid]
+        for peer in everyone
+        if peer.child.pid in before
+    }
+    extra = {
+        "fastest_s": min(one.seconds for one in took),
+        "slowest_s": max(one.seconds for one in took),
+        "longest_stall_s": watch.longest_stall_s,
+    }
+    for side, peers in (("sender", sources), ("receiver", targets)):
+        lags = [peer.metrics().get(LOOP_LAG) for peer in peers]
+        known = [lag for lag in lags if lag is not None]
+        if known:
+            extra[f"{side}_loop_lag_p99_ms"] = max(known) * 1000
+    return Result(
+        total_bytes=sum(one.fetched_bytes for one in took),
+        seconds=seconds,
+        sender_cpu_s=sum(cpu.get(peer.child.pid, 0.0) for peer in sources),
+        receiver_cpu_s=sum(cpu[peer.child.pid] for peer in targets),
+        sender_peak_mib=max(peer.child.peak_mib() for peer in sources),
+        receiver_peak_mib=max(peer.child.peak_mib() for peer in targets),
+        extra=extra,
+    )
+
+
+@attrs.frozen
+class _Took:
+    seconds: float
+    fetched_bytes: int
+
+
+def _fetch(target: RunningPeer, game_id: str) -> _Took:
+    with Calls(target) as calls:
+        calls.call("subscribe")
+        began = time.monotonic()
+        calls.call("game.download", id=game_id)
+        while True:
+            event = calls.event()
+            match event["type"]:
+                case "download.finished":
+                    seconds = time.monotonic() - began
+                    return _Took(seconds, event["data"]["bytes_fetched"])
+                case "download.failed" | "download.cancelled" | "source.dropped":
+                    raise SystemExit(f"{game_id}: {event}")
+                case _:
+                    continue
+
+
+def check_way(way: Way, linked: int, samples: int) -> None:
+    """Raise unless the bytes went the way that the benchmark's name says."""
+    if way is Way.QUIC and linked:
+        raise SystemExit("the QUIC path was asked for, and the peers had a TCP connection")
+    if way is Way.BULK and linked < samples / 2:
+        raise SystemExit(f"the bulk path was there in {linked} of {samples} samples only")
+
+
+class Watch:
+    """Looks at the first target and the sources while the transfer runs, 20 times a second."""
+
+    def __init__(self, target: RunningPeer, sources: Sequence[RunningPeer]) -> None:
+        self._target = target.child.pid
+        self._sources = [source.child.pid for source in sources]
+        self._thread = threading.Thread(target=self._run)
+        self._end = threading.Event()
+        self.samples = 0
+        self.linked = 0
+        self.longest_stall_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        written = written_bytes(self._target)
+        grown_at = time.monotonic()
+        turn = 0
+        while not self._end.wait(SAMPLE_S):
+            now, total = time.monotonic(), written_bytes(self._target)
+            if total >= written + GROWTH_BYTES:
+                # What follows the last growth is the sync at the end, no stall.
+                self.longest_stall_s = max(self.longest_stall_s, now - grown_at)
+                written, grown_at = total, now
+            turn = (turn + 1) % LINK_SAMPLES
+            if turn:
+                continue
+            self.samples += 1
+            mine = tcp_ports(self._target)
+            self.linked += any(
+                (there, here) in tcp_ports(source)
+                for source in self._sources
+                for here, there in mine
+            )
+
+
+def tcp_ports(pid: int) -> set[tuple[int, int]]:
+    """(local, remote) ports of the process's established TCP connections over IPv4."""
+    try:
+        inodes = {
+            link.removeprefix("socket:[").removesuffix("]")
+            for link in map(_target_of, Path(f"/proc/{pid}/fd").iterdir())
+            if link.startswith("socket:[")
+        }
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    return established(lines, inodes)
+
+
+def established(lines: Sequence[str], inodes: set[str]) -> set[tuple[int, int]]:
+    """Ports of the lines of `/proc/net/tcp` in state 1 whose socket is one of `inodes`."""
+    found = set()
+    for line in lines:
+        fields = line.split()
+        if fields[3] == "01" and fields[9] in inodes:
+            found.add((int(fields[1].split(":")[1], 16), int(fields[2].split(":")[1], 16)))
+    return found
+
+
+def _target_of(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,74 @@
+"""Our own peers: whole `lanspread run` processes that fetch games from each other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from benchmarks.downloads import Way, download
+from benchmarks.folders import Shape, different, make_durable, make_games, warm
+from benchmarks.our_peer import RunningPeer, run_offers, running_peer, wait_until_offered
+from benchmarks.places import clear
+from benchmarks.processes import Result
+
+NO_BULK = "--no-bulk"
+
+
+def way_options(way: Way) -> list[str]:
+    """The flags of `lanspread run` for this path; ends the program if there is no such path."""
+    has_bulk = run_offers(NO_BULK)
+    if way is Way.BULK and not has_bulk:
+        raise SystemExit("this version has no bulk path")
+    return [NO_BULK] if way is Way.QUIC and has_bulk else []
+
+
+def available_ways() -> list[Way]:
+    return [Way.QUIC, Way.BULK] if run_offers(NO_BULK) else [Way.QUIC]
+
+
+@contextmanager
+def our_source(folder: Path, shapes: Mapping[str, Shape], way: Way) -> Iterator[RunningPeer]:
+    """A peer that has the games, all of them hashed and in the page cache."""
+    make_games(folder / "games", shapes)
+    make_durable(folder)
+    with running_peer(folder, *way_options(way)) as source:
+        warm(folder / "games")
+        yield source
+
+
+@contextmanager
+def our_targets(
+    folder: Path, count: int, sources: Sequence[RunningPeer], games: set[str], way: Way
+) -> Iterator[list[RunningPeer]]:
+    """Peers with nothing, connected to all the sources, that see what these have."""
+    clear(folder)
+    options = [part for source in sources for part in ("--peer", source.address)]
+    with ExitStack() as stack:
+        targets = [
+            stack.enter_context(
+                running_peer(folder / f"target{number}", *options, *way_options(way))
+            )
+            for number in range(count)
+        ]
+        for target in targets:
+            wait_until_offered(target, games, sources=len(sources))
+        make_durable(folder)
+        yield targets
+    shutil.rmtree(folder)
+
+
+def fetch(source: RunningPeer, folder: Path, game_id: str, way: Way) -> Result:
+    """One game from one source to a new peer; what arrived is compared."""
+    with our_targets(folder, 1, [source], {game_id}, way) as targets:
+        result = download([source], targets, game_id, way)
+        check_arrived(source, targets, game_id)
+        return result
+
+
+def check_arrived(source: RunningPeer, targets: Sequence[RunningPeer], game_id: str) -> None:
+    for target in targets:
+        wrong = different(source.games / game_id, target.games / game_id)
+        if wrong is not None:
+            raise SystemExit(f"{game_id}: {wrong} did not arrive as it was sent")

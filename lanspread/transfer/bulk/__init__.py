@@ -1,0 +1,1 @@
+"""The second path for the bytes of games: TLS 1.3 over TCP."""

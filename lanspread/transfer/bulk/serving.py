@@ -1,0 +1,128 @@
+"""Serving chunks on lanes. A lane lives inside the request on whose stream its ticket was given.
+
+So it is one of the session's served requests: it ends with the session, and the session's nursery
+owns it. Source: docs/protocol.md, "Lanes"; ARCHITECTURE.md, "The second path for bulk data".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+import structlog
+import trio
+
+from lanspread import limits
+from lanspread.fs.reading import ExtentReader
+from lanspread.seams import Threads
+from lanspread.sync import codec
+from lanspread.sync import messages as m
+from lanspread.sync.errors import PeerMisbehaved, RequestReset
+from lanspread.sync.exchange import Responder
+from lanspread.sync.fair import FairSlots
+from lanspread.sync.session import Session
+from lanspread.transfer.bulk.doorway import Arrivals
+from lanspread.transfer.bulk.pieces import PieceSize
+from lanspread.transfer.bulk.tickets import TicketBook, TooManyLanes
+from lanspread.transfer.ratelimit import RateLimit
+from lanspread.transfer.serve import Refusal, Server
+from lanspread.transport.framing import FrameError, FrameReader, frame
+from lanspread.transport.lane import Lane, LaneBroken
+
+_log = structlog.get_logger(__name__)
+
+
+class LaneServer:
+    """Answers `GetBulkTicket`, and what is asked for on the lanes that come of it."""
+
+    def __init__(
+        self, server: Server, book: TicketBook, arrivals: Arrivals, threads: Threads, up: RateLimit
+    ) -> None:
+        self._server = server
+        self._book = book
+        self._arrivals = arrivals
+        self._threads = threads
+        self._up = up
+        self._sending = FairSlots(limits.MAX_LANES_SENDING)
+
+    async def get_bulk_ticket(
+        self, session: Session, request: m.GetBulkTicket, responder: Responder
+    ) -> None:
+        """The handler: gives a ticket out, and serves the lane that is brought with it."""
+        try:
+            ticket = self._book.issue(session, trio.current_time())
+        except TooManyLanes:
+            await responder.refuse(m.ERROR_BUSY, "no more lanes for one session")
+            return
+        try:
+            with self._arrivals.expect(ticket) as arrival:
+                await responder.send(m.BulkTicket(id=ticket.id, secret=ticket.secret))
+                with trio.move_on_at(ticket.expires_at) as waiting:
+                    lane = await arrival.receive()
+                if waiting.cancelled_caught:
+                    raise RequestReset(m.RESET_CANCELLED)
+                with closing(lane):
+                    await self._serve(session, lane)
+        finally:
+            self._book.drop(ticket)
+
+    async def _serve(self, session: Session, lane: Lane) -> None:
+        reader = FrameReader(lane, max_frame_bytes=limits.MAX_REQUEST_BYTES)
+        pieces = PieceSize()
+        try:
+            while (payload := await reader.frame()) is not None:
+                request = codec.decode(payload)
+                if not isinstance(request, m.GetGameFileChunk):
+                    raise PeerMisbehaved("a lane is for chunks alone")
+                await self._answer(session, request, lane, pieces)
+        except (FrameError, codec.MessageError) as error:
+            raise PeerMisbehaved(str(error)) from error
+        except LaneBroken as error:
+            _log.debug("a lane ended", peer=session.peer_id, why=str(error))
+
+    async def _answer(
+        self, session: Session, request: m.GetGameFileChunk, lane: Lane, pieces: PieceSize
+    ) -> None:
+        header = frame(codec.encode(m.ChunkData(size=request.length)))
+        begun = False
+        try:
+            async with (
+                self._sending.take(session.peer_id),
+                self._server.chunk(session, request) as reader,
+            ):
+                buffer = memoryview(bytearray(min(request.length, limits.LANE_BUFFER_BYTES)))
+                left = request.length
+                while left:
+                    size = pieces.of(left)
+                    began = trio.current_time()
+                    await self._up.take(size)
+                    send = _sender(reader, buffer, size, b"" if begun else header)
+                    begun = True
+                    await lane.run_sending(send)
+                    pieces.took(size, trio.current_time() - began)
+                    left -= size
+        except Refusal as refusal:
+            if begun:
+                # What was sent cannot be taken back; why it ended is answered over QUIC.
+                raise LaneBroken("an answer could not be completed") from refusal
+            error = m.Error(code=refusal.code, message=refusal.message[:512])
+            await lane.send_all(frame(codec.encode(error)))
+
+
+def _sender(
+    reader: ExtentReader, buffer: memoryview, size: int, header: bytes
+) -> Callable[[Callable[[memoryview], None]], None]:
+    """Reads the next `size` bytes and sends them, behind `header`. To be called in a thread."""
+
+    def send(out: Callable[[memoryview], None]) -> None:
+        left, head = size, header
+        while left:
+            count = reader.read_into(buffer[:left])
+            if head:
+                # Not before something could be read: so most changes are a clear answer.
+                out(memoryview(head))
+                head = b""
+            out(buffer[:count])
+            left -= count
+
+    return send

@@ -1,0 +1,193 @@
+"""Lanes over real sockets: what is sent arrives, and whatever ends one ends its thread."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from lanspread import limits
+from lanspread.identity import dump_identity, new_identity
+from lanspread.platform import RealEntropy, RealThreads
+from lanspread.seams import Address
+from lanspread.transport.framing import FrameReader, frame
+from lanspread.transport.lane import Lane, LaneBroken, dialing_context, listening_context
+from lanspread.transport.tcp import TcpNetwork, accept
+from tests.machine import at_most
+
+IDENTITY = new_identity(RealEntropy())
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    folder = tmp_path_factory.mktemp("identity")
+    key, certificate = dump_identity(IDENTITY)
+    (folder / "key").write_bytes(key)
+    (folder / "certificate").write_bytes(certificate)
+    return listening_context(str(folder / "certificate"), str(folder / "key"))
+
+
+@asynccontextmanager
+async def open_pair(context: ssl.SSLContext) -> AsyncIterator[tuple[Lane, Lane]]:
+    """(dialing, listening), greeted."""
+    network, threads = TcpNetwork(), RealThreads()
+    with closing(network.listen(Address("127.0.0.1", 0))) as listener:
+        port: int = listener.getsockname()[1]
+        dialed = await network.connect(Address("127.0.0.1", port))
+        taken, host = await accept(listener)
+    assert host == "127.0.0.1"
+    with (
+        closing(Lane(dialed, dialing_context(), threads, listening=False)) as one,
+        closing(Lane(taken, context, threads, listening=True)) as other,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.handshake)
+            nursery.start_soon(other.handshake)
+        yield one, other
+
+
+def sender(data: bytes) -> Callable[[Callable[[memoryview], None]], None]:
+    return lambda send: send(memoryview(data))
+
+
+async def test_messages_and_bulk_bytes_take_turns(context: ssl.SSLContext) -> None:
+    data = os.urandom(3 * limits.MIB + 17)
+    buffer = bytearray(len(data))
+    async with open_pair(context) as (one, other):
+        assert one.peer_public_key() == IDENTITY.public_key
+        reader = FrameReader(other)
+        for _ in range(3):
+            await one.send_all(frame(b"question"))
+            assert await reader.frame() == b"question"
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other.run_sending, sender(frame(b"answer") + data))
+                assert await FrameReader(one).frame() == b"answer"
+                await one.receive_into(memoryview(buffer))
+            assert buffer == data
+
+
+async def test_what_the_thread_raises_leaves_the_lane_whole(context: ssl.SSLContext) -> None:
+    def fail(send: Callable[[memoryview], None]) -> None:
+        raise KeyError("a file changed")
+
+    async with open_pair(context) as (one, other):
+        with pytest.raises(KeyError):
+            await other.run_sending(fail)
+        await other.send_all(b"sorry")
+        assert await one.receive_exactly(5) == b"sorry"
+
+
+@pytest.mark.parametrize("side", ["receiving", "sending"])
+async def test_cancelling_ends_the_thread_promptly(context: ssl.SSLContext, side: str) -> None:
+    """Within 100 ms, wherever it blocks; no thread is left in the socket or the buffer."""
+    ended = threading.Event()
+    buffer = bytearray(limits.MIB)
+
+    def send_for_ever(send: Callable[[memoryview], None]) -> None:
+        try:
+            while True:
+                send(memoryview(bytes(limits.MIB)))
+        finally:
+            ended.set()
+
+    async with open_pair(context) as (one, other):
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                if side == "receiving":
+                    nursery.start_soon(one.receive_into, memoryview(buffer))
+                else:
+                    nursery.start_soon(other.run_sending, send_for_ever)
+                # Until the thread sits in a system call that nothing will end.
+                await trio.sleep(0.3)
+                before = trio.current_time()
+                scope.cancel()
+        assert trio.current_time() - before < at_most(0.1)
+        assert side == "receiving" or ended.is_set()
+        with pytest.raises(LaneBroken):
+            await (one if side == "receiving" else other).send_all(b"more")
+
+
+async def test_cancelling_a_message_breaks_the_lane(context: ssl.SSLContext) -> None:
+    async with open_pair(context) as (one, other):
+        with trio.move_on_after(0.05):
+            await one.receive_exactly(1)
+        with pytest.raises(LaneBroken):
+            await one.send_all(b"x")
+        with pytest.raises(LaneBroken):
+            await other.receive_exactly(1)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_an_end_in_the_middle_is_no_short_answer(context: ssl.SSLContext, cut: bool) -> None:
+    """Neither an orderly end nor a bare TCP one, which anybody on the way can forge."""
+    async with open_pair(context) as (one, other):
+        await other.send_all(b"half")
+        if cut:
+            socket.socket.shutdown(other._tls, socket.SHUT_WR)
+        else:
+            other.close()
+        buffer = bytearray(8)
+        with pytest.raises(LaneBroken):
+            await one.receive_into(memoryview(buffer))
+
+
+async def test_silence_ends_a_lane(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LANE_SILENCE_S", 0.2)
+    async with open_pair(context) as (one, other):
+        buffer = bytearray(8)
+        async with trio.open_nursery() as nursery:
+
+            async def trickle() -> None:
+                # Slow is not silent.
+                for _ in range(6):
+                    await trio.sleep(0.1)
+                    await other.send_all(b"x")
+
+            nursery.start_soon(trickle)
+            with pytest.raises(LaneBroken, match="nothing moved"):
+                await one.receive_into(memoryview(buffer))
+        assert bytes(buffer).count(b"x") == 6
+
+
+async def test_older_tls_is_not_spoken(context: ssl.SSLContext) -> None:
+    older = dialing_context()
+    older.minimum_version = ssl.TLSVersion.TLSv1_2
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    network, threads = TcpNetwork(), RealThreads()
+    with closing(network.listen(Address("127.0.0.1", 0))) as listener:
+        dialed = await network.connect(Address("127.0.0.1", listener.getsockname()[1]))
+        taken, _ = await accept(listener)
+    with (
+        closing(Lane(dialed, older, threads, listening=False)) as one,
+        closing(Lane(taken, context, threads, listening=True)) as other,
+    ):
+        async with trio.open_nursery() as nursery:
+
+            async def refused(lane: Lane) -> None:
+                with pytest.raises(LaneBroken, match="TLS"):
+                    await lane.handshake()
+                lane.close()
+
+            nursery.start_soon(refused, one)
+            nursery.start_soon(refused, other)
+
+
+async def test_a_port_where_nobody_listens() -> None:
+    with closing(TcpNetwork().listen(Address("127.0.0.1", 0))) as listener:
+        port: int = listener.getsockname()[1]
+    with pytest.raises(OSError, match=r"refused|connect"):
+        await TcpNetwork().connect(Address("127.0.0.1", port))
+
+
+def test_a_context_needs_its_files(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        listening_context(str(tmp_path / "certificate"), str(tmp_path / "key"))
