@@ -192,6 +192,9 @@ class File(Protocol):
 
     def truncate(self, size: int) -> None: ...
 
+    def start_sync(self, offset: int, size: int) -> None:
+        """Let the system begin to bring these bytes to the disk. Promises nothing, never raises."""
+
     def sync(self) -> None:
         """Data and size are on the disk when this returns."""
 
@@ -242,8 +245,9 @@ class Folder(Protocol):
     def folder(self, rel: str, *, follow: bool = False) -> Folder:
         """Open a folder below; `follow` lets its last name be a symbolic link."""
 
-    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
-        """`write` needs the file to be there; `create` makes or keeps it, never truncates."""
+    def open(self, rel: str, mode: Literal["read", "write", "create", "new"]) -> File:
+        """`write` needs the file to be there; `create` makes or keeps it, never truncates;
+        `new` makes it and raises `FileExistsError` for whatever is there, a link too."""
 
     def make_folder(self, rel: str, *, like: str | None = None) -> None:
         """Make one folder; that it is there already is no error.

@@ -25,6 +25,7 @@ _MODE_FLAGS: Final[dict[Mode, int]] = {
     "read": os.O_RDONLY,
     "write": os.O_RDWR,
     "create": os.O_RDWR | os.O_CREAT,
+    "new": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }
 
 
@@ -87,6 +88,9 @@ class PathFolder(Closing):
             kind = entry_of("", os.lstat(path)).kind
         except FileNotFoundError:
             kind = Kind.FILE
+        else:
+            if mode == "new":
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), rel)
         if kind is not Kind.FILE:
             raise OSError(errno.EINVAL, "not a regular file", rel)
         descriptor = os.open(path, _MODE_FLAGS[mode] | _FLAGS, 0o666)

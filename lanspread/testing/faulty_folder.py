@@ -43,10 +43,10 @@ class FaultyFolder(Closing):
         self._files.look("folder", self._whole(rel))
         return FaultyFolder(self._inner.folder(rel, follow=follow), self._files)
 
-    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> FaultyFile:
+    def open(self, rel: str, mode: Literal["read", "write", "create", "new"]) -> FaultyFile:
         path = self._whole(rel)
         self._files.look("open", path)
-        if mode == "create" and not self._inner.exists(rel):
+        if mode in ("create", "new") and not self._inner.exists(rel):
             self._files.step("create", path)
         return FaultyFile(self._inner.open(rel, mode), self._files, path)
 
@@ -127,6 +127,10 @@ class FaultyFile(Closing):
     def truncate(self, size: int) -> None:
         self._files.step("truncate", self._path)
         self._inner.truncate(size)
+
+    def start_sync(self, offset: int, size: int) -> None:
+        self._files.look("start_sync", self._path)
+        self._inner.start_sync(offset, size)
 
     def sync(self) -> None:
         self._files.step("sync", self._path)

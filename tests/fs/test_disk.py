@@ -51,6 +51,15 @@ def test_reads_and_writes(opener: Opener, tree: Path) -> None:
             assert file.entry().size == 3
         with folder.open("sub/file", "create") as file:
             assert file.read_at(100, 0) == b"Jel"
+        with folder.open("sub/made", "new") as file:
+            file.write_at(b"made", 0)
+            file.start_sync(0, 4)
+            assert file.entry().name == "made"
+        assert folder.entry("sub/made").size == 4
+        for there in ("sub/made", "sub/filelink", "dangling", "sub"):
+            with pytest.raises(FileExistsError):
+                folder.open(there, "new")
+        folder.remove_file("sub/made")
         folder.make_folder("sub/new")
         folder.make_folder("sub/new")
         folder.rename("sub/file", "sub/new/moved")

@@ -345,17 +345,20 @@ class DownloadTransaction:
         if blocks[-1] == MISSING:
             missing -= reference.block_bytes - reference.length_of(number, len(blocks) - 1)
         file = reference.manifest.files[number]
-        try:
-            entry = self._folder.entry(file.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return missing
         assert self._finder is not None
-        if file.path in self._finder.shared and self._writer is None:
+        assert self._survey is not None
+        # Before the first byte is written it is as it was seen: thousands need no second look.
+        entry = self._survey.present.get(file.path)
+        if self._writer is not None:
+            try:
+                entry = self._folder.entry(file.path)
+            except (FileNotFoundError, NotADirectoryError):
+                entry = None
+        if entry is None or (file.path in self._finder.shared and self._writer is None):
             return missing
         have = entry.allocated
         if have is None:
             # An unfinished download made it as long as it is now, with holes in it.
-            assert self._survey is not None
             planned = self._writer is not None or self._survey.is_planned(file.path)
             have = file.size - missing if planned else entry.size
         return min(missing, max(0, file.size - have))
