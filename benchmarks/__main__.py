@@ -8,7 +8,6 @@ Rates are MB (10^6 bytes) a second. Ends with 1 if something that is judged did 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import signal
 import sys
 import tempfile
@@ -122,7 +121,7 @@ def _peers(options: argparse.Namespace) -> Record:
         name="We and others",
         machine=described,
         sections=list(sections.values()),
-        claims=judge_peers(sections, native=importlib.util.find_spec("qh3") is not None),
+        claims=judge_peers(sections, native=machine.has_native_engine()),
     )
 
 

@@ -36,6 +36,7 @@ TEN = "ten GB"
 COPY_SMALL, COPY_FLAT = "cp -r of small", "cp -r of flat"
 SINGLE = ("large", "mixed", "small", "flat")
 DOWNLOADERS = 8
+KILLED_AT, BACK_AT = 0.25, 0.4  # of the game's bytes
 LAG_LIMIT_MS = 50.0
 PEAK_LIMIT_MIB = 250.0
 
@@ -69,7 +70,7 @@ def plan_for(way: Way, on: str, divisor: int = 1) -> Plan:
             "eight": shared.scaled(divisor),
         },
         limits_mb_per_s=(40 / less, 40 / less, 4 / less),
-        vanishing_mb_per_s=40 / less,
+        vanishing_mb_per_s=25 / less,
         on=on,
     )
 
@@ -140,7 +141,7 @@ class Transfers:
             check_arrived(sources[0], targets, game)
 
     def _vanishing(self, sources: list[RunningPeer]) -> None:
-        """The first source is killed after a third, and comes back after half of the game."""
+        """The first source is killed after a quarter of the game, and comes back."""
         way, game = self.plan.way, "large"
         with our_targets(self._targets, 1, sources, {game}, way) as targets:
             total = self.plan.shapes[game].large_mib * MIB
@@ -149,6 +150,7 @@ class Transfers:
             with absence:
                 result = download(sources, targets, game, way, absence.hear)
             check_arrived(sources[1], targets, game)
+            result = attrs.evolve(result, sender_cpu_s=result.sender_cpu_s + absence.cpu_s)
             result.extra["served_again"] = float(absence.served_again)
             result.extra["fetched_twice_mb"] = (result.total_bytes - total) / 1e6
             self._note(VANISHING, result)
@@ -168,7 +170,7 @@ def _stop(peer: RunningPeer) -> None:
 
 
 class Absence:
-    """Kills a source once a third of the game is written, and starts it again at half."""
+    """Kills a source once a quarter of the game is written, and starts it again at 40 %."""
 
     def __init__(
         self, target: RunningPeer, source: RunningPeer, total_bytes: int, options: list[str]
@@ -178,9 +180,19 @@ class Absence:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._returned = threading.Event()
+        self._idle_cpu_s = 0.0
+        self._spent_cpu_s = 0.0
         self.served_again = False
 
+    @property
+    def cpu_s(self) -> float:
+        """What the source took, before and after, but not to start."""
+        if not self._returned.is_set():
+            return self._spent_cpu_s
+        return self._spent_cpu_s + self._source.child.cpu_s() - self._idle_cpu_s
+
     def __enter__(self) -> None:
+        self._idle_cpu_s = self._source.child.cpu_s()
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -197,12 +209,14 @@ class Absence:
 
     def _run(self) -> None:
         before = written_bytes(self._target.child.pid)
-        if self._wait_for(before + self._total_bytes / 3):
+        if self._wait_for(before + self._total_bytes * KILLED_AT):
             address = self._source.address
+            self._spent_cpu_s = self._source.child.cpu_s() - self._idle_cpu_s
             self._source.child.kill()
-            if self._wait_for(before + self._total_bytes / 2):
+            if self._wait_for(before + self._total_bytes * BACK_AT):
                 again = start_peer(self._source.folder, self._options, address)
                 self._source.child, self._source.ready = again.child, again.ready
+                self._idle_cpu_s = self._source.child.cpu_s()
                 self._returned.set()
 
     def _wait_for(self, written: float) -> bool:

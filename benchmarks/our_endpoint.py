@@ -12,7 +12,7 @@ import time
 
 import trio
 
-from lanspread import limits
+from benchmarks.our_peer import PAYLOAD_BYTES
 from lanspread.identity import new_identity
 from lanspread.platform import RealEntropy, RealThreads
 from lanspread.seams import Address
@@ -26,8 +26,6 @@ from lanspread.transport import (
 from lanspread.transport.udp import UdpNetwork
 
 PIECE = bytes(256 * 1024)
-# As on Ethernet; loopback alone would carry far more.
-OPTIONS = EndpointOptions(payload_bytes=limits.QUIC_PAYLOAD_BYTES)
 
 
 async def serve(endpoint: Endpoint, total: int) -> None:
@@ -62,7 +60,8 @@ async def main(role: str, number: int) -> None:
     identity = new_identity(RealEntropy())
     tls = TlsIdentity(identity.certificate, identity.private_key)
     try:
-        async with open_endpoint([socket], tls, OPTIONS) as endpoint:
+        options = EndpointOptions(payload_bytes=PAYLOAD_BYTES)
+        async with open_endpoint([socket], tls, options) as endpoint:
             if role == "serve":
                 print(json.dumps({"port": socket.address.port}), flush=True)
                 await serve(endpoint, number)

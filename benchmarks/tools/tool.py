@@ -14,7 +14,7 @@ from typing import Protocol
 from benchmarks.folders import make_durable
 from benchmarks.processes import Result, cpu_s, peak_mib
 
-SAMPLE_S = 0.02
+SAMPLE_S = 0.05
 
 
 class Tool(Protocol):
@@ -56,7 +56,7 @@ def run_command(
 def peaks(pids: Sequence[int]) -> Iterator[dict[int, float]]:
     """The highest memory of these processes and their children, filled in while it runs.
 
-    They are looked at 50 times a second, because a child takes what is known of it along.
+    They are looked at 20 times a second, because a child takes what is known of it along.
     """
     highest = dict.fromkeys(pids, 0.0)
     end = threading.Event()

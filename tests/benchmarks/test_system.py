@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 
-from benchmarks.downloads import Way, check_way, established
+from benchmarks.downloads import Way, are_linked, check_way, established
 from benchmarks.machine import cpu_model, describe, first_line, memory_gib
 from benchmarks.our_peer import LOOP_LAG, gauges
 from benchmarks.processes import cpu_s, cpu_ticks_of, family, hwm_mib_of, peak_mib, written_bytes
@@ -55,6 +58,26 @@ def test_the_path_is_what_the_name_says() -> None:
     check_way(Way.QUIC, linked=0, samples=9)
     check_way(Way.BULK, linked=8, samples=9)
     check_way(Way.BULK, linked=0, samples=0)
+
+
+def test_a_connection_between_two_processes_is_seen() -> None:
+    code = (
+        "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
+        "print(flush=True); sys.stdin.read()"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        with subprocess.Popen(
+            [sys.executable, "-c", code, port], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            assert not are_linked(os.getpid(), [other.pid]), "our side is not accepted yet"
+            accepted, _ = server.accept()
+            with accepted:
+                assert are_linked(os.getpid(), [other.pid])
+                assert not are_linked(os.getpid(), [os.getppid()])
+            other.communicate()
 
 
 @pytest.mark.parametrize(("way", "linked"), [(Way.QUIC, 1), (Way.BULK, 0), (Way.BULK, 4)])
