@@ -36,7 +36,7 @@ from lanspread.fs.scan import scan_game
 from lanspread.fs.sync_disk import sync_whole
 from lanspread.model import FileEntry, block_count
 from lanspread.seams import FileStamp
-from lanspread.transfer.plan import Chunk, blocks_to_fetch, chunk_bytes_for, make_chunks
+from lanspread.transfer.plan import Chunk, Plan, blocks_to_fetch, chunk_bytes_for, make_pieces
 
 _KIB, _MIB = limits.KIB, limits.MIB
 _SENTINEL = b"20240101\n"
@@ -92,9 +92,11 @@ class Game:
         self.total_bytes = manifest.total_bytes
         numbers = self.reference.wanted(None)
         none_known = bytearray(self.reference.starts[-1])
-        self.chunks = make_chunks(
-            blocks_to_fetch(self.reference, numbers, none_known), chunk_bytes_for(self.total_bytes)
-        )
+        blocks = blocks_to_fetch(self.reference, numbers, none_known)
+        plan = Plan(make_pieces(blocks, limits.MIN_CHUNK_BYTES))
+        self.chunks: list[Chunk] = []
+        while (taken := plan.take("memory", chunk_bytes_for(self.total_bytes))) is not None:
+            self.chunks.append(taken.chunk)
 
     def bytes_at(self, number: int, offset: int, length: int) -> memoryview | bytes:
         """Bytes of a file; they cost nothing."""
@@ -106,7 +108,7 @@ class Game:
     def data_of(self, chunk: Chunk) -> bytearray:
         """A chunk as it comes off the network."""
         data = bytearray()
-        for block in chunk.blocks:
+        for block in chunk.blocks():
             data += self.bytes_at(block.file, block.offset, block.length)
         return data
 
@@ -128,7 +130,7 @@ def _write(game: Game, transaction: DownloadTransaction, chunk: Chunk) -> None:
     view = memoryview(game.data_of(chunk))
     at = 0
     placed = []
-    for block in chunk.blocks:
+    for block in chunk.blocks():
         data = view[at : at + block.length]
         if block_digest(data) != block.digest:
             raise AssertionError("the benchmark's own bytes are wrong")
