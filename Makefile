@@ -50,7 +50,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 generate: $(READY)
-	@$(BIN)/python scripts/generate
+	@$(BIN)/python -m scripts.generate
 
 screenshots: $(READY)
 	@scripts/system-packages

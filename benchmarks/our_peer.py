@@ -20,7 +20,7 @@ WAIT_S = 900.0
 # Loopback would carry packets of 64 KiB, and Ethernet does not: it carries these.
 PAYLOAD_VARIABLE, PAYLOAD_BYTES = "LANSPREAD_QUIC_PAYLOAD", 1_472
 # Of the last minute.
-LOOP_LAG = 'lanspread_loop_lag_seconds{quantile="0.99"}'
+LOOP_LAG = "lanspread_loop_lag_p99_seconds"
 
 
 @attrs.define

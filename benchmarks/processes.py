@@ -13,6 +13,10 @@ from typing import Any
 
 import attrs
 
+from lanspread import limits
+
+# QUIC packets as on Ethernet; loopback alone would carry far more.
+_ENVIRONMENT = {**os.environ, "LANSPREAD_QUIC_PAYLOAD": str(limits.QUIC_PAYLOAD_BYTES)}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -130,7 +134,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, **(variables or {})},
+                env={**_ENVIRONMENT, **(variables or {})},
             )
 
     def line(self) -> dict[str, Any]:

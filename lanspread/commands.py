@@ -11,6 +11,9 @@ from typing import Annotated, ClassVar
 import attrs
 import msgspec
 
+from lanspread import limits
+from lanspread.config import check_rate
+
 
 @attrs.frozen(kw_only=True)
 class PeerCommand:
@@ -120,18 +123,32 @@ class GetSettings(PeerCommand):
     method: ClassVar[str] = "settings.get"
 
 
+# A peer's own name: one line, and it begins with something that is seen.
+Name = Annotated[str, msgspec.Meta(max_length=limits.MAX_NAME_CHARS, pattern=limits.NAME_PATTERN)]
 # MB/s; 0 is no limit.
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
 
+def _check_rate(_: object, field: attrs.Attribute[float | None], rate: float | None) -> None:
+    if rate:
+        try:
+            check_rate(rate)
+        except ValueError as error:
+            raise ValueError(f"`{field.name}`: {error}; 0 is no limit") from None
+
+
 @attrs.frozen(kw_only=True)
 class SetSettings(PeerCommand):
-    """What is not given stays as it is. Rates are MB/s; 0 is no limit."""
+    """What is not given stays as it is. Rates are MB/s, at least 0.001; 0 is no limit."""
+
+    # A lower rate is a `ValueError`: nothing would arrive in time.
 
     method: ClassVar[str] = "settings.set"
-    max_up: Rate | None = None
-    max_down: Rate | None = None
+    name: Name | None = None
+    max_up: Rate | None = attrs.field(default=None, validator=_check_rate)
+    max_down: Rate | None = attrs.field(default=None, validator=_check_rate)
     auto_install: bool | None = None
+    polite: bool | None = None
 
 
 @attrs.frozen(kw_only=True)

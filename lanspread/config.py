@@ -50,7 +50,7 @@ class Config:
 
     games: str
     state: str
-    name: str = attrs.Factory(lambda: socket.gethostname()[: limits.MAX_NAME_CHARS] or "lanspread")
+    name: str = attrs.Factory(lambda: default_name(socket.gethostname()))
     listen: tuple[Address, ...] | None = None
     api: Address | None = None
     api_hosts: tuple[str, ...] = ()
@@ -62,11 +62,23 @@ class Config:
     trust: Trust = Trust.OPEN
     max_up: float | None = None
     max_down: float | None = None
+    polite: bool = False
+    polite_up: float = limits.POLITE_RATE
+    polite_down: float = limits.POLITE_RATE
     block_bytes: int = limits.BLOCK_BYTES
+    quic_payload: int = limits.QUIC_MAX_PAYLOAD_BYTES
     auto_install: bool = False
     log_format: str = "text"
     new_identity: bool = False
     new_token: bool = False
+
+
+def default_name(host_name: str) -> str:
+    """What a peer is called if nobody says: as its machine, if that is a name."""
+    try:
+        return _name(host_name[: limits.MAX_NAME_CHARS])
+    except ValueError:
+        return "lanspread"
 
 
 # -- HOST:PORT, in one place ----------------------------------------------------------------------
@@ -127,9 +139,20 @@ def _text(value: str) -> str:
 
 
 def _name(value: str) -> str:
+    # The same as `lanspread.commands.Name`; what is not Unicode could not be told to anybody.
     if len(_text(value)) > limits.MAX_NAME_CHARS:
         raise ValueError(f"must not be longer than {limits.MAX_NAME_CHARS} characters")
+    if not re.search(limits.NAME_PATTERN, value) or not _is_unicode(value):
+        raise ValueError("must be one line of text that does not begin with a blank")
     return value
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listen(values: tuple[str, ...]) -> tuple[Address, ...] | None:
@@ -169,9 +192,17 @@ def _trust(value: str) -> Trust:
     return trust
 
 
+def check_rate(mb: float) -> None:
+    """Raises `ValueError` for a rate at which nothing would ever arrive."""
+    least = limits.MIN_RATE / BYTES_PER_MB
+    if mb < least:
+        raise ValueError(f"must be at least {least:g} MB/s: nothing moves in time below that")
+
+
 def _rate(value: float) -> float:
     if not math.isfinite(value) or value <= 0:
         raise ValueError("must be more than 0 MB/s; leave it out for no limit")
+    check_rate(value)
     return value * BYTES_PER_MB
 
 
@@ -180,6 +211,13 @@ def _block(value: int) -> int:
         raise ValueError(
             f"must be between {limits.MIN_BLOCK_BYTES} and {limits.MAX_BLOCK_BYTES} bytes"
         )
+    return value
+
+
+def _payload(value: int) -> int:
+    lowest, most = limits.QUIC_SMALLEST_PAYLOAD_BYTES, limits.QUIC_MAX_PAYLOAD_BYTES
+    if not lowest <= value <= most:
+        raise ValueError(f"must be between {lowest} and {most} bytes")
     return value
 
 
@@ -210,6 +248,7 @@ def _peers(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 _NO_LIMIT = "no limit"
+_POLITE = f"{limits.POLITE_RATE / BYTES_PER_MB:g}"
 SETTINGS = {
     setting.name: setting
     for setting in (
@@ -271,9 +310,27 @@ SETTINGS = {
             "number", _NO_LIMIT, "MB/s fetched, for the whole peer", _rate,
         ),
         Setting(
+            "polite", "polite", Kind.FLAG,
+            "true or false", "false", "leave the wire and the machine to a game being played", bool,
+        ),
+        Setting(
+            "polite_up", "polite_up", Kind.NUMBER,
+            "number", _POLITE, "MB/s served at most while `polite` is on (no flag)", _rate,
+        ),
+        Setting(
+            "polite_down", "polite_down", Kind.NUMBER,
+            "number", _POLITE, "MB/s fetched at most while `polite` is on (no flag)", _rate,
+        ),
+        Setting(
             "block_bytes", "block_bytes", Kind.INTEGER,
             "whole number", str(limits.BLOCK_BYTES),
             "size of a verified block (no flag; the same on all peers)", _block,
+        ),
+        Setting(
+            "quic_payload", "quic_payload", Kind.INTEGER,
+            "whole number", str(limits.QUIC_MAX_PAYLOAD_BYTES),
+            "largest UDP payload sent, if the path carries it (no flag; Ethernet carries 1472)",
+            _payload,
         ),
         Setting(
             "auto_install", "auto_install", Kind.FLAG,

@@ -35,6 +35,12 @@ MAX_GAMES_PER_PEER: Final = 20_000
 MAX_FILES_PER_GAME: Final = 250_000
 MAX_GAME_ID_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 128
+# Of a peer's own name. Written so that Python and JavaScript read it alike (`$` lets a line end
+# pass in Python), and so that no text makes matching it slow.
+NAME_PATTERN: Final = (
+    r"^[^\u0000-\u0020\u007f-\u00a0\u2028\u2029][^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
+    r"(?![\s\S])"
+)
 MAX_VERSION_CHARS: Final = 64
 MAX_PATH_BYTES: Final = 1_024
 MAX_PATH_PART_BYTES: Final = 240
@@ -81,14 +87,20 @@ MAX_SERVED_REQUESTS: Final = 64
 # Requests for file bytes being answered at once: each holds a read and a send buffer.
 MAX_SERVED_CHUNKS_PER_SESSION: Final = 16
 MAX_SERVED_CHUNKS: Final = 64
+# Those that wait for their turn to be answered; behind so many nobody's turn comes in time.
+MAX_WAITING_CHUNKS: Final = 256
 # Paged answers of a session that are under way; further ones wait their turn.
 MAX_SERVED_PAGED_PER_SESSION: Final = 8
 # Pages of answers being sent at once, over all sessions: each holds up to a message.
 MAX_SERVED_PAGES: Final = 64
 # What a downloader asks for in one request, by the size of the game.
 CHUNK_BYTES: Final = 4 * MIB
+# What one download may have in its buffers, asked for or being written, over all sources.
+MAX_DOWNLOAD_BUFFER_BYTES: Final = 96 * MIB
 MIN_CHUNK_BYTES: Final = 256 * KIB
+# Requests that are out to one source at a time: of a fast one, and where answers take long to come.
 PIPELINE_DEPTH: Final = 3
+MAX_PIPELINE_DEPTH: Final = 8
 MAX_EARLY_REQUESTS: Final = 16
 MAX_RETRY_COUNT: Final = 5
 READ_BYTES: Final = 256 * KIB
@@ -107,6 +119,10 @@ CHECKPOINT_BYTES: Final = 1024 * MIB
 CHECKPOINT_S: Final = 5.0
 # How often a download that a full disk stopped looks for space.
 DISK_FULL_CHECK_S: Final = 5.0
+# Rates below this, in bytes a second, are refused: nothing would move before somebody gives up.
+MIN_RATE: Final = 1_000
+# What a peer may take of the wire, each way, while somebody plays: a third of 100 Mbit/s.
+POLITE_RATE: Final = 4_000_000
 # A variant that nobody has offered for so long is given up for one that is offered.
 MOVE_OVER_S: Final = 30.0
 # Games that are hashed at once because others asked, and how many that are not done yet one host
@@ -136,10 +152,14 @@ LANE_SILENCE_S: Final = 10.0
 # A lane that cannot be had is tried again after this time, then after twice that, and so on.
 LANE_RETRY_S: Final = 0.25
 LANE_RETRY_MAX_S: Final = 60.0
-LANE_BUFFER_BYTES: Final = MIB
 
 # -- QUIC -----------------------------------------------------------------------------------------
+# What Ethernet carries over IPv4, tried where the system does not say what the path carries; what
+# every path must carry (RFC 9000 section 14); and the most that is ever sent (jumbo frames: 8,972,
+# and aioquic writes a length into 14 bits).
 QUIC_PAYLOAD_BYTES: Final = 1_472
+QUIC_SMALLEST_PAYLOAD_BYTES: Final = 1_200
+QUIC_MAX_PAYLOAD_BYTES: Final = 16_000
 MAX_STREAMS_FROM_PEER: Final = 128
 MAX_CONNECTION_BUFFER_BYTES: Final = 16 * MIB
 MAX_ENDPOINT_BUFFER_BYTES: Final = 128 * MIB
@@ -159,6 +179,7 @@ MIN_CONNECTION_QUEUE_BYTES: Final = 256 * KIB
 STREAM_QUEUE_RESERVE_BYTES: Final = 16 * KIB
 DATAGRAM_BATCH: Final = 64
 DATAGRAM_QUEUE: Final = 1_024
+DATAGRAM_QUEUE_BYTES: Final = 4 * MIB
 # - the transport adapter's own: what a peer may have in flight beyond what we consumed. The window
 #   of a connection is above MAX_IN_FLIGHT_BYTES, so that the control stream always has room.
 QUIC_STREAM_WINDOW_BYTES: Final = 4 * MIB
@@ -167,6 +188,8 @@ QUIC_INITIAL_RTT_S: Final = 0.05
 ACCEPT_BACKLOG: Final = 128
 # Gaps in streams that one connection may make us remember; each costs memory and time to fill.
 MAX_REASSEMBLY_GAPS: Final = 4_096
+# How often a connection in use asks the system what its path carries; the answer takes 20 µs.
+PATH_CHECK_S: Final = 10.0
 # How long a connection that we closed answers late packets, and the end of an endpoint may take.
 CLOSE_LINGER_S: Final = 1.0
 ENDPOINT_CLOSE_S: Final = 0.5
@@ -216,6 +239,10 @@ WAKE_GRACE_S: Final = 10.0
 # How often the machine's own addresses are looked at; a look costs 0.3 ms.
 ADDRESS_CHECK_S: Final = 2.0
 
+# How often it is looked how late the event loop is, and for how long that is kept.
+LAG_INTERVAL_S: Final = 0.1
+LAG_KEPT_S: Final = 60.0
+
 # -- discovery ------------------------------------------------------------------------------------
 MAX_CANDIDATES: Final = 256
 MAX_ADDRESSES_PER_PEER: Final = 8
@@ -248,7 +275,9 @@ EVENT_HISTORY_BYTES: Final = 32 * MIB
 MAX_EVENT_KEPT_BYTES: Final = MIB
 MAX_IDS_PER_EVENT: Final = 1_000
 CLIENT_QUEUE: Final = 1_024
+# WebSockets; and connections of any kind, so that who only asks something is answered all the same.
 MAX_CLIENTS: Final = 256
+MAX_API_CONNECTIONS: Final = MAX_CLIENTS + 64
 MAX_HTTP_HEAD_BYTES: Final = 16 * KIB
 # A larger picture of a game is not shown.
 MAX_COVER_BYTES: Final = 4 * MIB

@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from lanspread import __version__, limits
+from lanspread.background import open_background
 from lanspread.commands import (
     ConnectPeer,
     Done,
@@ -36,11 +37,12 @@ from lanspread.commands import (
 from lanspread.config import Config, Trust
 from lanspread.errors import Code, LanspreadError, StartError
 from lanspread.eventhub import EventHub
-from lanspread.events import RecoveryBlocked, RecoveryRepaired, Warning_
+from lanspread.events import LibraryUpdated, RecoveryBlocked, RecoveryRepaired, Warning_
 from lanspread.fs.catalog import Catalog, load_catalog
 from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
+from lanspread.looplag import LagRecord, measure_lag
 from lanspread.model import GameSummary, fold_id
 from lanspread.operations.commands import GameOperations, open_game_operations
 from lanspread.operations.downloads import DownloadRules
@@ -53,6 +55,7 @@ from lanspread.sync.bell import Bell
 from lanspread.sync.dialer import Dialer, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
+from lanspread.sync.listening import open_listening
 from lanspread.sync.merge import count_games, local_summary, merge_games
 from lanspread.sync.peer_view import peer_view
 from lanspread.sync.presence import Presence
@@ -67,16 +70,8 @@ from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.sources import DownloadContext
 from lanspread.transfer.variants import Offer
-from lanspread.transport import Endpoint, EndpointStatistics, TlsIdentity, open_endpoint
-from lanspread.transport.listen import bind_listeners
-from lanspread.views import (
-    GameDetail,
-    GameView,
-    OperationView,
-    PeerView,
-    Picture,
-    StatusView,
-)
+from lanspread.transport import EndpointStatistics
+from lanspread.views import GameDetail, GameView, OperationView, PeerView, Picture, StatusView
 
 _log = structlog.get_logger(__name__)
 
@@ -102,7 +97,6 @@ class Peer:
         self._started_at = trio.current_time()
         instance = seams.entropy.token_bytes(16)
         self.peer_id = state.identity.peer_id
-        self.name = config.name
         self.instance = instance.hex()
         self.token = state.token
         self.events = EventHub(self.instance, seams.wall_clock)
@@ -125,9 +119,10 @@ class Peer:
         )
         self.operations = Operations(self._publisher.touch)
         self._library_changed = Bell()
+        self._lag = LagRecord()
         self._announcer = Announcer(self.peer_id, lambda: self._publisher.current)
         self._presence = Presence(
-            self.peer_id, instance, self.name, lambda: self._publisher.current
+            self.peer_id, instance, lambda: self.name, lambda: self._publisher.current
         )
 
     # -- what front-ends ask ----------------------------------------------------------------------
@@ -166,7 +161,13 @@ class Peer:
             up_rate=self._up.measured(),
             down_rate=self._down.measured(),
             uptime_s=trio.current_time() - self._started_at,
+            loop_lag=self._lag.view(),
         )
+
+    @property
+    def name(self) -> str:
+        """What others see; follows the settings."""
+        return self._settings.name
 
     @property
     def listen(self) -> tuple[str, ...]:
@@ -219,7 +220,7 @@ class Peer:
 
     async def cover(self, game_id: str, key: str) -> Picture | None:
         """The picture that a Game's `cover_url` is about; None if it is not there any more."""
-        return await self._seams.threads.run(self.covers.read, game_id, key)
+        return await self.covers.read(game_id, key)
 
     async def publish_api(self, url: str) -> None:
         """Say in the state folder where the local API listens; taken back when the peer ends.
@@ -299,9 +300,12 @@ class Peer:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         """Enter every part, outer to inner, so that the stack leaves them inner to outer."""
+        config, network = self._config, self._seams.network
         for warning in self._state.warnings:
             self._warn(warning.code, warning.message, warning.remedy)
-        endpoint = self._endpoint = await self._open_endpoint(stack)
+        endpoint = self._endpoint = await stack.enter_async_context(
+            open_listening(config, network, self._identity, self._presence.reachable, self._warn)
+        )
         await self._open_library(stack)
         handlers = await self._open_serving(stack)
         self.sessions = await stack.enter_async_context(
@@ -316,6 +320,7 @@ class Peer:
                 view=self._view,
             )
         )
+        self._settings.when_renamed(lambda: self._presence.renamed(self.sessions))
         await self._open_operations(stack)
         self._games_dir = await stack.enter_async_context(
             open_games_dir(
@@ -330,8 +335,11 @@ class Peer:
         )
         await self._publisher.refresh()
         self._publisher.announce_by(self._announcer.announce)
-        nursery = await stack.enter_async_context(_cancelled_nursery())
+        nursery = await stack.enter_async_context(open_background())
         nursery.start_soon(self._publisher.run)
+        nursery.start_soon(self.covers.run)
+        if self._seams.measures_lag:
+            nursery.start_soon(measure_lag, self._lag)
         self.dialer = await stack.enter_async_context(
             open_dialer(
                 self.peer_id,
@@ -349,23 +357,6 @@ class Peer:
         await self._open_discovery(stack)
         for address in self._config.peers:
             self.dialer.add_static(address)
-
-    async def _open_endpoint(self, stack: AsyncExitStack) -> Endpoint:
-        config, network = self._config, self._seams.network
-        listeners = await bind_listeners(network, config.listen, config.interfaces)
-        # The endpoint takes the sockets over; until it has, they are closed here.
-        stack.callback(listeners.close)
-        identity = TlsIdentity(self._identity.certificate, self._identity.private_key)
-        endpoint = await stack.enter_async_context(open_endpoint(listeners.sockets, identity))
-        self._presence.reachable.bound = tuple(endpoint.addresses)
-        self._presence.reachable.look(await network.local_addresses())
-        if listeners.picked:
-            self._warn(
-                "port_taken",
-                f"port {limits.DEFAULT_PORT} is taken; listening on {self.listen[0]}",
-                "peers find it by mDNS; others need this port",
-            )
-        return endpoint
 
     async def _open_library(self, stack: AsyncExitStack) -> None:
         seams, config = self._seams, self._config
@@ -391,7 +382,15 @@ class Peer:
                 busy=lambda: self._up.measured() > 0 or self._down.measured() > 0,
             )
         )
-        self.covers = Covers(self.library, self._catalog, seams.files, self.token)
+        self.covers = Covers(
+            self.library, self._catalog, seams.files, self.token, seams.threads, self._on_pictures
+        )
+        await self.covers.look()
+
+    def _on_pictures(self, ids: frozenset[str]) -> None:
+        # Front-ends ask for the list again, in which those pictures have other keys.
+        rev, games = self._publisher.current.rev, tuple(sorted(ids))
+        self.events.publish(LibraryUpdated(peer_id=self.peer_id, games=games, rev=rev))
 
     def _on_library_change(self, ids: frozenset[str]) -> None:
         self._publisher.touch()
@@ -459,16 +458,6 @@ class Peer:
         await stack.enter_async_context(
             self._presence.announced(self._seams.discovery, self._publisher.changed, self.dialer)
         )
-
-
-@asynccontextmanager
-async def _cancelled_nursery() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks are cancelled when the block is left."""
-    async with trio.open_nursery() as nursery:
-        try:
-            yield nursery
-        finally:
-            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

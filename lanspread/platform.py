@@ -99,5 +99,6 @@ def real_seams(config: Config) -> Seams:
         wall_clock=RealWallClock(),
         suspend_clock=RealSuspendClock(),
         entropy=RealEntropy(),
+        measures_lag=True,
         bulk=TcpNetwork() if config.bulk else None,
     )

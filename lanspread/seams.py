@@ -47,6 +47,10 @@ class DatagramSocket(Protocol):
     def reaches(self, address: Address) -> bool:
         """Whether a datagram to `address` can leave by this socket (family, loopback)."""
 
+    def path_payload(self, address: Address) -> int | None:
+        """The largest datagram that the system believes to reach `address` whole, in bytes without
+        headers; None where it does not say. Never blocks for long."""
+
     async def receive(self) -> list[tuple[bytes, Address]]:
         """Wait for at least one datagram; return at most `limits.DATAGRAM_BATCH` that are there.
 
@@ -188,6 +192,9 @@ class File(Protocol):
 
     def truncate(self, size: int) -> None: ...
 
+    def start_sync(self, offset: int, size: int) -> None:
+        """Let the system begin to bring these bytes to the disk. Promises nothing, never raises."""
+
     def sync(self) -> None:
         """Data and size are on the disk when this returns."""
 
@@ -238,11 +245,16 @@ class Folder(Protocol):
     def folder(self, rel: str, *, follow: bool = False) -> Folder:
         """Open a folder below; `follow` lets its last name be a symbolic link."""
 
-    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
-        """`write` needs the file to be there; `create` makes or keeps it, never truncates."""
+    def open(self, rel: str, mode: Literal["read", "write", "create", "new"]) -> File:
+        """`write` needs the file to be there; `create` makes or keeps it, never truncates;
+        `new` makes it and raises `FileExistsError` for whatever is there, a link too."""
 
-    def make_folder(self, rel: str) -> None:
-        """Make one folder; that it is there already is no error."""
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
+        """Make one folder; that it is there already is no error.
+
+        It gets the permissions of the folder `like`, as far as the system keeps such; its owner may
+        do everything in it all the same.
+        """
 
     def rename(self, source: str, target: str) -> None:
         """Give a file, a link or a folder with all that is in it another name, in one step.
@@ -416,7 +428,8 @@ class Seams:
     """Everything outside the process that a peer uses.
 
     `open_index(state_folder)` blocks; `discovery` is None where there is none (`--no-mdns`), `bulk`
-    where all bytes go over QUIC.
+    where all bytes go over QUIC. `measures_lag`: whether it is of use to look how late the event
+    loop is; by a clock that stands still while code runs it never is.
     """
 
     network: Network
@@ -428,4 +441,5 @@ class Seams:
     wall_clock: WallClock
     suspend_clock: SuspendClock
     entropy: Entropy
+    measures_lag: bool = False
     bulk: BulkNetwork | None = None

@@ -9,6 +9,8 @@ import enum
 
 import attrs
 
+from lanspread import limits
+from lanspread.config import BYTES_PER_MB
 from lanspread.model import Availability, FileEntry
 
 
@@ -112,17 +114,31 @@ class PeerView:
 
 @attrs.frozen(kw_only=True)
 class SettingsView:
-    """Rates are MB/s; null is no limit."""
+    """Rates are MB/s; null is no limit. `polite_up` and `polite_down` hold while `polite` is on."""
 
     name: str
     games_dir: str
     max_up: float | None
     max_down: float | None
     auto_install: bool
+    polite: bool = False
+    polite_up: float = limits.POLITE_RATE / BYTES_PER_MB
+    polite_down: float = limits.POLITE_RATE / BYTES_PER_MB
+
+
+@attrs.frozen(kw_only=True)
+class LoopLagView:
+    """How late the event loop came to what was due, over the last minute, in seconds."""
+
+    p50_s: float
+    p99_s: float
+    max_s: float
 
 
 @attrs.frozen(kw_only=True)
 class StatusView:
+    """`loop_lag` is null until it was measured."""
+
     peer_id: str
     name: str
     instance: str
@@ -135,3 +151,4 @@ class StatusView:
     up_rate: float
     down_rate: float
     uptime_s: float
+    loop_lag: LoopLagView | None = None

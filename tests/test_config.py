@@ -69,6 +69,7 @@ def test_every_setting_from_the_file(tmp_path: Path) -> None:
         max_up = 10
         max_down = 0.5
         block_bytes = 4096
+        quic_payload = 1472
         log_format = "json"
         """,
     )
@@ -86,6 +87,7 @@ def test_every_setting_from_the_file(tmp_path: Path) -> None:
         max_up=10e6,
         max_down=0.5e6,
         block_bytes=4096,
+        quic_payload=1472,
         log_format="json",
     )
 
@@ -135,8 +137,14 @@ def test_orders_are_flags_only(tmp_path: Path) -> None:
         ("max_up = -1", "max_up"),
         ("max_up = nan", "max_up"),
         ("max_up = inf", "max_up"),
+        ("max_up = 0.0009", "at least 0.001 MB/s"),
+        ("polite = 1", "polite"),
+        ("polite_up = 0", "polite_up"),
+        ("polite_down = 1e-6", "at least 0.001 MB/s"),
         ("block_bytes = 1.5", "block_bytes"),
         ("block_bytes = 1", "block_bytes"),
+        ("quic_payload = 1199", "quic_payload"),
+        ("quic_payload = 16001", "quic_payload"),
         ("listen = [7373]", "listen"),
         ('listen = ["host:7373"]', "listen"),
         ('listen = ["1.2.3.4"]', "listen"),

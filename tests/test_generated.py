@@ -13,9 +13,9 @@ from lanspread.config import SETTINGS, Config
 from lanspread.errors import Code
 from lanspread.eventhub import EventHub
 from lanspread.events import PAUSE_REASONS, PeerEvent
+from scripts.generate import ROOT, generated, with_settings
 from tests.api.fake import FixedClock, a_peer
 from tests.api.outsider import Judge
-from tests.generated import ROOT, generated, with_settings
 
 
 @pytest.mark.parametrize("name", list(generated()))

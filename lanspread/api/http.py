@@ -17,6 +17,7 @@ import attrs
 import h11
 
 from lanspread import limits
+from lanspread.proof import is_nonce
 
 HEALTH, SCHEMA, METRICS, SOCKET = "/healthz", "/schema", "/metrics", "/ws"
 COVER_PREFIX = "/cover/"
@@ -179,6 +180,12 @@ def cover_asked(head: Head) -> tuple[str, str] | None:
         return None
     key = parse_qs(head.query).get("key", [""])[0]
     return unquote(head.path.removeprefix(COVER_PREFIX)), key
+
+
+def nonce_asked(head: Head) -> str | None:
+    """What `/healthz` is to be proved over, None if nothing (or nothing that will do) was given."""
+    nonce = parse_qs(head.query).get("nonce", [""])[0]
+    return nonce if is_nonce(nonce) else None
 
 
 def page_policy(host: str) -> str:

@@ -55,6 +55,7 @@ export interface Peer {
 
 export type PeerState = "connected" | "connecting" | "discovered" | "incompatible" | "lost" | "refused";
 
+/** `loop_lag` is null until it was measured. */
 export interface Status {
   peer_id: string;
   name: string;
@@ -68,15 +69,26 @@ export interface Status {
   up_rate: number;
   down_rate: number;
   uptime_s: number;
+  loop_lag: LoopLag | null;
 }
 
-/** Rates are MB/s; null is no limit. */
+/** How late the event loop came to what was due, over the last minute, in seconds. */
+export interface LoopLag {
+  p50_s: number;
+  p99_s: number;
+  max_s: number;
+}
+
+/** Rates are MB/s; null is no limit. `polite_up` and `polite_down` hold while `polite` is on. */
 export interface Settings {
   name: string;
   games_dir: string;
   max_up: number | null;
   max_down: number | null;
   auto_install: boolean;
+  polite: boolean;
+  polite_up: number;
+  polite_down: number;
 }
 
 /** Offers of one game with the same version and the same content. */
@@ -153,11 +165,13 @@ export interface ConnectPeer {
 
 export type GetSettings = Record<string, never>;
 
-/** What is not given stays as it is. Rates are MB/s; 0 is no limit. */
+/** What is not given stays as it is. Rates are MB/s, at least 0.001; 0 is no limit. */
 export interface SetSettings {
+  name?: string | null;
   max_up?: number | null;
   max_down?: number | null;
   auto_install?: boolean | null;
+  polite?: boolean | null;
 }
 
 /** `path` is absolute. Refused with `busy` while an operation is active. */

@@ -34,6 +34,11 @@ class _Gauges(Collector):
             "api_clients": ("Connections to the local API", self._clients),
             "api_subscribers": ("Subscriptions to events", events.subscribers),
         }
+        if status.loop_lag is not None:
+            lag, text = status.loop_lag, "How late the event loop was in the last minute"
+            values["loop_lag_p50_seconds"] = (f"{text}, median", lag.p50_s)
+            values["loop_lag_p99_seconds"] = (f"{text}, 99th percentile", lag.p99_s)
+            values["loop_lag_max_seconds"] = (f"{text}, at worst", lag.max_s)
         for name, (text, value) in values.items():
             yield GaugeMetricFamily(f"lanspread_{name}", text, value=float(value))
         operations = GaugeMetricFamily(

@@ -133,7 +133,10 @@ def _build(kind: type[T], params: Mapping[str, object], prefix: str = "") -> T:
                 raise RpcError(Fault.INVALID_PARAMS, f"`{prefix}{name}`: {error}") from None
         elif field.default is attrs.NOTHING:
             raise RpcError(Fault.INVALID_PARAMS, f"`{prefix}{name}` is missing")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise RpcError(Fault.INVALID_PARAMS, str(error)) from None
 
 
 def _shown(text: str) -> str:

@@ -40,6 +40,7 @@ _NAMES = {
     "GameView": "Game",
     "PeerView": "Peer",
     "StatusView": "Status",
+    "LoopLagView": "LoopLag",
     "SettingsView": "Settings",
     "OperationView": "Operation",
     "VariantView": "Variant",
@@ -81,8 +82,8 @@ def build() -> dict[str, Any]:
     for kind in parameters:
         # An unknown parameter is refused; what the server says may grow.
         defs[kind.__name__]["additionalProperties"] = False
-    for kind in events:
-        # A default is for who makes the event: on the wire everything is there.
+    for kind in (StatusView, SettingsView, *events):
+        # A default is for who makes the value: on the wire everything is there.
         part = defs[_NAMES.get(kind.__name__, kind.__name__)]
         part["required"] = list(part["properties"])
     defs["Peer"]["properties"]["last_seen"] = {"anyOf": [_TIME, {"type": "null"}]}

@@ -16,9 +16,10 @@ from trio_websocket import wrap_server_stream
 from lanspread import limits
 from lanspread.api import http, metrics, schema
 from lanspread.api.runtime import Runtime
-from lanspread.api.session import Session
+from lanspread.api.session import TOO_SLOW_FRAME, Session
 from lanspread.api.stream import SEND_BYTES, ClientStream, linger
 from lanspread.errors import StartError
+from lanspread.proof import prove
 from lanspread.seams import Address
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ class ApiServer:
         self._stop = trio.Event()
         self._client_left = trio.Event()
         self.clients = 0
+        self.sockets = 0
         # Who has not yet said what they want, the oldest first.
         self._strangers: dict[trio.CancelScope, None] = {}
         host = _WILDCARDS.get(address.host, address.host)
@@ -54,7 +56,7 @@ class ApiServer:
 
         Any stream will do: the virtual LAN serves clients in memory.
         """
-        if self.clients >= limits.MAX_CLIENTS and not self._make_room():
+        if self.clients >= limits.MAX_API_CONNECTIONS and not self._make_room():
             log.debug("api.too_many_clients", clients=self.clients)
             await trio.aclose_forcefully(stream)
             return
@@ -110,10 +112,21 @@ class ApiServer:
             late = http.Refused(HTTPStatus.REQUEST_TIMEOUT, "the request took too long")
             await self._answer(stream, http.refusal(late))
         else:
-            if head.path == http.SOCKET:
-                await self._websocket(stream, received)
-            else:
+            if head.path != http.SOCKET:
                 await self._answer(stream, await self._document(head))
+            elif self.sockets >= limits.MAX_CLIENTS:
+                full = http.Refused(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"this peer serves {limits.MAX_CLIENTS} clients already",
+                    Retry_After="5",
+                )
+                await self._answer(stream, http.refusal(full))
+            else:
+                self.sockets += 1
+                try:
+                    await self._websocket(stream, received)
+                finally:
+                    self.sockets -= 1
 
     @contextmanager
     def _stranger(self, scope: trio.CancelScope) -> Iterator[None]:
@@ -140,7 +153,7 @@ class ApiServer:
 
     def _page(self, head: http.Head) -> bytes:
         if head.path == http.HEALTH:
-            return http.response(HTTPStatus.OK, b"ok\n")
+            return self._health(head)
         if head.path == http.SCHEMA:
             body = msgspec.json.format(msgspec.json.encode(schema.build()))
             return http.response(HTTPStatus.OK, body, "application/schema+json")
@@ -155,8 +168,16 @@ class ApiServer:
         }
         return http.response(HTTPStatus.OK, self._pages[name], content_type, headers)
 
+    def _health(self, head: http.Head) -> bytes:
+        nonce = http.nonce_asked(head)
+        if nonce is None:
+            return http.response(HTTPStatus.OK, b"ok\n")
+        instance = self._runtime.instance
+        body = {"instance": instance, "proof": prove(self._runtime.token, instance, nonce)}
+        return http.response(HTTPStatus.OK, msgspec.json.encode(body), "application/json")
+
     async def _websocket(self, stream: trio.abc.HalfCloseableStream, received: bytes) -> None:
-        client = ClientStream(stream, received)
+        client = ClientStream(stream, received, TOO_SLOW_FRAME)
         async with trio.open_nursery() as nursery:
             session = None
             # The head was checked; should the library still refuse it, it would wait for ever.

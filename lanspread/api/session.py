@@ -27,6 +27,7 @@ from lanspread.eventhub import SubscriberTooSlow, Subscription, SubscriptionClos
 log = structlog.get_logger(__name__)
 
 MAX_CALLS = 32
+TOO_SLOW_REASON = "this client does not read"
 # How long a close frame may take to be sent and answered before the connection is cut.
 CLOSE_S = 0.8
 GOING_AWAY_S = 0.3
@@ -34,6 +35,10 @@ GOING_AWAY_S = 0.3
 LAST_ANSWERS_S = 0.2
 
 GOING_AWAY, UNSUPPORTED, TOO_BIG, TOO_SLOW = 1001, 1003, 1009, 4008
+# An unmasked frame, whole and last: its code, and the reason for people.
+TOO_SLOW_FRAME = (
+    bytes([0x88, 2 + len(TOO_SLOW_REASON)]) + TOO_SLOW.to_bytes(2) + TOO_SLOW_REASON.encode()
+)
 _QUICK = (GetStatus, ListGames, ListPeers)
 
 
@@ -68,10 +73,11 @@ class Session:
         finally:
             if self._subscription is not None:
                 self._subscription.close()
-            if self._stream.stalled.is_set():
-                # A frame is half sent, so no close frame can follow it.
-                log.warning("api.client_stalled", remedy="a front-end has to read its answers")
-                self.closed = True
+            if self._stream.expelled:
+                log.warning(
+                    "api.client_too_slow", remedy="a front-end has to read what it asks for"
+                )
+                self.closed = not self._stream.told
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -233,8 +239,8 @@ class Session:
 
     async def _end_on_overflow(self, subscription: Subscription) -> None:
         await subscription.wait_overflowed()
-        log.warning("api.client_too_slow", remedy="a front-end has to read its events")
-        await self._close(TOO_SLOW, "events are not being read")
+        await self._stream.expel()
+        self._nursery.cancel_scope.cancel()
 
     async def _close(self, code: int, reason: str, seconds: float = CLOSE_S) -> None:
         """Close with a code if the client lets us, and end the session either way in time."""

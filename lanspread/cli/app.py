@@ -53,8 +53,13 @@ def run_async(work: Callable[..., Awaitable[int]], *args: Any) -> int:
     """Run the async part of a command and turn its errors into one line and an exit code."""
     import trio
 
+    return run_told(trio.run, functools.partial(work, *args))
+
+
+def run_told(work: Callable[..., int], *args: Any) -> int:
+    """Do a command's work; its errors become one line and an exit code."""
     try:
-        return trio.run(functools.partial(work, *args))
+        return work(*args)
     except BaseException as error:
         code = _explain(error)
         if code is None:
@@ -63,9 +68,11 @@ def run_async(work: Callable[..., Awaitable[int]], *args: Any) -> int:
 
 
 def _explain(error: BaseException) -> int | None:
-    from lanspread.cli.client import ConnectionLostError, NoPeerError
+    from lanspread.cli.client import ConnectionLostError, NoPeerError, PeerBusyError
 
-    expected = _find(error, (StartError, NoPeerError, ConnectionLostError, LanspreadError))
+    expected = _find(
+        error, (StartError, NoPeerError, PeerBusyError, ConnectionLostError, LanspreadError)
+    )
     match expected:
         case StartError():
             complain(str(expected))
@@ -73,7 +80,7 @@ def _explain(error: BaseException) -> int | None:
         case NoPeerError():
             complain(str(expected))
             return NO_PEER
-        case ConnectionLostError():
+        case PeerBusyError() | ConnectionLostError():
             complain(str(expected))
             return FAILED
         case LanspreadError():
@@ -137,6 +144,9 @@ def cli() -> None:
 @click.option("--max-down", type=float, metavar="MBPS", help="MB/s fetched, for the whole peer.")
 @click.option(
     "--auto-install", is_flag=True, default=None, help="Install what was fetched, unasked."
+)
+@click.option(
+    "--polite", is_flag=True, default=None, help="Go slowly: a game is played on this machine."
 )
 @click.option("--log-format", metavar="|".join(LOG_FORMATS), help="Of the log on stderr.")
 @click.option("--new-identity", is_flag=True, help="Make a new key: this becomes another peer.")
@@ -275,6 +285,20 @@ def connect(address: str, state: str | None, as_json: bool) -> int:
 
 
 @cli.command()
+@click.argument("on", metavar="[on|off]", required=False, type=click.Choice(["on", "off"]))
+@_common
+def polite(on: str | None, state: str | None, as_json: bool) -> int:
+    """Go slowly while a game is played on this machine, or as fast as it goes again.
+
+    Without on or off it says how it is.
+    """
+    from lanspread.cli import look
+
+    wanted = None if on is None else on == "on"
+    return run_async(look.polite, state_folder(state), as_json, wanted)
+
+
+@cli.command()
 @click.option("--peer", metavar="HOST:PORT", help="Tell what fails on the way to this peer.")
 @click.option("--games", metavar="DIR", help="The games folder, if it is not in the settings.")
 @click.option("--interface", multiple=True, metavar="IP", help="Look at only these interfaces.")
@@ -299,7 +323,7 @@ def doctor(
     from lanspread.cli.doctor import doctor as look
 
     flags = {"games": games, "interface": interface}
-    return run_async(look, flags, peer, os.environ, state_folder(state), as_json)
+    return run_told(look, flags, peer, os.environ, state_folder(state), as_json)
 
 
 @cli.command()

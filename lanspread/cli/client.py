@@ -1,13 +1,15 @@
 """A client of a running peer's API, found through `api.json` in the state folder.
 
 Calls are made one after another, as a command line does; events that arrive meanwhile are kept in
-order. Every wait has a deadline, so a stale `api.json` never hangs a command.
+order. Every wait has a deadline, so a stale `api.json` never hangs a command; and the token is
+given to nobody who has not shown to know it, for the port may be another program's by now.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
@@ -26,11 +28,14 @@ from trio_websocket import (
 
 from lanspread.cli.published import read_api_json
 from lanspread.errors import Code, LanspreadError
+from lanspread.proof import is_proof
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
 # A whole library in one answer; the server is our own, so this only bounds an accident.
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
+_MAX_PROOF_BYTES = 64 * 1024
+_SERVICE_UNAVAILABLE = 503
 # What to do where no peer runs.
 _START = "start one with `lanspread run --games DIR`"
 _ELSEWHERE = "if one runs with another state folder, name it with --state DIR or LANSPREAD_STATE"
@@ -38,6 +43,10 @@ _ELSEWHERE = "if one runs with another state folder, name it with --state DIR or
 
 class NoPeerError(Exception):
     """No peer runs for this state folder; the text says so."""
+
+
+class PeerBusyError(Exception):
+    """A peer runs, or may, and does not take one more client; the text says so."""
 
 
 class ConnectionLostError(Exception):
@@ -144,18 +153,11 @@ async def open_client(state: str) -> AsyncIterator[Client]:
 async def open_endpoint(endpoint: Endpoint, state: str) -> AsyncIterator[Client]:
     """Connect to a peer whose endpoint is known.
 
-    Raises `NoPeerError`; it and the block's own errors arrive in exception groups.
+    Raises `NoPeerError`, `PeerBusyError`; they and the block's own errors may arrive in exception
+    groups. The token is sent only to who has proved to know it.
     """
-    url = urlsplit(endpoint.api_url)
-    if url.hostname is None or url.port is None:
-        raise NoPeerError(f"no running peer: api.json in {state} is damaged; {_START}")
-    try:
-        with trio.fail_after(CONNECT_S):
-            stream = await trio.open_tcp_stream(url.hostname, url.port)
-    except (OSError, trio.TooSlowError):
-        raise NoPeerError(
-            f"no running peer for {state}: nothing answers at {endpoint.api_url}; {_START}"
-        ) from None
+    await _check_who_answers(endpoint, state)
+    stream = await _connect(endpoint, state)
     # The stream is ours to close: trio-websocket leaves it open when the server closes first.
     try:
         async with stream, trio.open_nursery() as nursery:
@@ -166,9 +168,74 @@ async def open_endpoint(endpoint: Endpoint, state: str) -> AsyncIterator[Client]
             nursery.cancel_scope.cancel()
     except* ConnectionRejected as group:
         status = _first(group).status_code
+        if status == _SERVICE_UNAVAILABLE:
+            raise PeerBusyError(
+                f"the peer for {state} runs and serves as many clients as it can; close some pages "
+                "or other front-ends"
+            ) from None
         raise NoPeerError(
             f"no running peer for {state}: what listens at {endpoint.api_url} answered {status}"
         ) from None
+
+
+async def _connect(endpoint: Endpoint, state: str) -> trio.SocketStream:
+    try:
+        url = urlsplit(endpoint.api_url)
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = port = None
+    if host is None or port is None:
+        raise NoPeerError(f"no running peer: api.json in {state} is damaged; {_START}")
+    try:
+        with trio.fail_after(CONNECT_S):
+            return await trio.open_tcp_stream(host, port)
+    except (OSError, trio.TooSlowError):
+        raise NoPeerError(
+            f"no running peer for {state}: nothing answers at {endpoint.api_url}; {_START}"
+        ) from None
+
+
+async def _check_who_answers(endpoint: Endpoint, state: str) -> None:
+    nonce = secrets.token_urlsafe(32)
+    request = (
+        f"GET /healthz?nonce={nonce} HTTP/1.1\r\n"
+        f"Host: {urlsplit(endpoint.api_url).netloc}\r\nConnection: close\r\n\r\n"
+    )
+    answer = bytearray()
+    async with await _connect(endpoint, state) as stream:
+        try:
+            with trio.fail_after(CONNECT_S):
+                await stream.send_all(request.encode("ascii", "replace"))
+                while len(answer) < _MAX_PROOF_BYTES and (data := await stream.receive_some()):
+                    answer += data
+        except trio.BrokenResourceError:
+            pass  # What came before that may be enough.
+        except trio.TooSlowError:
+            raise NoPeerError(
+                f"no running peer for {state}: what listens at {endpoint.api_url} does not answer"
+            ) from None
+    if not answer:
+        raise PeerBusyError(
+            f"what listens at {endpoint.api_url} hung up: either the peer for {state} serves as "
+            "many clients as it can, or another program has its port by now"
+        )
+    if not _is_proved(bytes(answer), endpoint.token, nonce):
+        raise NoPeerError(
+            f"no running peer for {state}: another program answers at {endpoint.api_url}; {_START}"
+        )
+
+
+def _is_proved(answer_untrusted: bytes, token: str, nonce: str) -> bool:
+    head, _, body = answer_untrusted.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 "):
+        return False
+    try:
+        told = json.loads(body)
+        instance, proof = told["instance"], told["proof"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    texts = isinstance(instance, str) and isinstance(proof, str)
+    return texts and is_proof(proof, token, instance, nonce)
 
 
 async def _greet(

@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 import trio
 
 from lanspread.cli import output
-from lanspread.cli.client import ConnectionLostError, NoPeerError, find_peer, open_endpoint
+from lanspread.cli.client import (
+    ConnectionLostError,
+    Endpoint,
+    NoPeerError,
+    PeerBusyError,
+    find_peer,
+    open_endpoint,
+)
 from lanspread.cli.interrupt import until_interrupted
 from lanspread.cli.main import DONE, FAILED
 from lanspread.cli.published import read_api_json
@@ -26,6 +33,7 @@ from lanspread.doctor import (
     examine,
     is_well,
 )
+from lanspread.doctor.probing import aside
 from lanspread.doctor.running import OtherPeer
 from lanspread.errors import LanspreadError, StartError
 
@@ -39,7 +47,7 @@ _STYLES = {
 }
 
 
-async def doctor(
+def doctor(
     flags: Mapping[str, object],
     peer: str | None,
     env: Mapping[str, str],
@@ -47,6 +55,7 @@ async def doctor(
     as_json: bool,
 ) -> int:
     """`lanspread doctor`: 0 if there is no fault, 1 if there is one. Raises `StartError`."""
+    # Read before anything else runs: the settings say what is looked at.
     wanted = _wanted(flags, peer, env, state)
 
     async def work() -> int:
@@ -57,7 +66,7 @@ async def doctor(
             _show(findings)
         return DONE if is_well(findings) else FAILED
 
-    return await until_interrupted(work)
+    return trio.run(until_interrupted, work)
 
 
 def _wanted(
@@ -80,6 +89,7 @@ def _of_config(config: Config, peer: str | None, trouble: str) -> Wanted:
         listen=config.listen,
         api=config.api,
         mdns=config.mdns,
+        bulk=config.bulk,
         peer=None if peer is None else parse_host_port(peer),
         trouble=trouble,
     )
@@ -93,16 +103,28 @@ async def _ask(state: str) -> RunningPeer:
     stale = "what listens at its API does not answer"
     with trio.move_on_after(_ANSWER_S):
         try:
-            if read_api_json(state) is None:
+            endpoint = await aside(_published, state)
+            if endpoint is None:
                 return NotRunning()
-            endpoint = find_peer(state)
             async with open_endpoint(endpoint, state) as client:
                 status = await client.call("status")
                 others = await client.call("peers.list")
                 return _running(status, others, urlsplit(endpoint.api_url).netloc)
-        except* (NoPeerError, ConnectionLostError, LanspreadError, StartError) as group:
+        except* (
+            NoPeerError,
+            PeerBusyError,
+            ConnectionLostError,
+            LanspreadError,
+            StartError,
+        ) as group:
             stale = _why(group)
     return NotRunning(stale)
+
+
+def _published(state: str) -> Endpoint | None:
+    """Where the peer on this state folder is; None where none is said to run. May block for ever,
+    where the folder is on a network that is gone. Raises as `find_peer`."""
+    return None if read_api_json(state) is None else find_peer(state)
 
 
 def _why(group: BaseExceptionGroup[BaseException]) -> str:

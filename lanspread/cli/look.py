@@ -16,6 +16,7 @@ from lanspread.cli.output import Column
 
 CONNECT_ANSWER_S = 60.0
 SHUTDOWN_S = 5.0
+_POLITE = ("polite", "polite_up", "polite_down")
 
 
 async def _ask(state: str, method: str, timeout_s: float = 30.0, **params: object) -> Any:
@@ -102,6 +103,13 @@ async def peers(state: str, as_json: bool) -> int:
     return await until_interrupted(work)
 
 
+def _lag(lag: dict[str, float] | None) -> str:
+    if lag is None:
+        return "-"
+    mostly, worst = lag["p99_s"] * 1000, lag["max_s"] * 1000
+    return f"{mostly:.0f} ms or less (99 % of the time), {worst:.0f} ms at worst"
+
+
 async def status(state: str, as_json: bool) -> int:
     """`lanspread status`."""
 
@@ -121,6 +129,7 @@ async def status(state: str, as_json: bool) -> int:
             ("operations", str(len(found["operations"]))),
             ("sending", text.rate(found["up_rate"])),
             ("receiving", text.rate(found["down_rate"])),
+            ("loop lag", _lag(found.get("loop_lag"))),
             ("running for", text.duration(found["uptime_s"])),
             # With the token: whoever can ask can read it in the state folder as well.
             ("page", page_link(state)),
@@ -157,6 +166,24 @@ async def connect(state: str, address: str, as_json: bool) -> int:
             output.json_line(result)
         else:
             output.line(f"connected to {address}")
+        return DONE
+
+    return await until_interrupted(work)
+
+
+async def polite(state: str, as_json: bool, wanted: bool | None = None) -> int:
+    """`lanspread polite`: whether the peer goes slowly; with `wanted`, from now on."""
+
+    async def work() -> int:
+        asked = {} if wanted is None else {"polite": wanted}
+        found = await _ask(state, "settings.set", **asked)
+        if as_json:
+            output.json_line({name: found[name] for name in _POLITE})
+        elif found["polite"]:
+            up, down = found["polite_up"], found["polite_down"]
+            output.line(f"polite: at most {up:g} MB/s up, {down:g} MB/s down")
+        else:
+            output.line("not polite: only the limits that are set hold")
         return DONE
 
     return await until_interrupted(work)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import trio
 
-from lanspread.cli import output, text
+from lanspread.cli import text
 from lanspread.cli.client import open_client
 from lanspread.cli.follow import display, follow, next_of
 from lanspread.cli.interrupt import until_interrupted
@@ -46,10 +47,10 @@ async def pause_or_resume(state: str, what: str, game: str, as_json: bool) -> in
             subscribed = await client.call("subscribe")
             operation_id = (await client.call(f"game.{what}", id=game))["operation_id"]
             before = _operation(subscribed, operation_id)
-            if what == "pause" and before is not None and before["state"] == "paused":
-                _say(game, "is paused", operation_id, as_json)
-                return DONE
             with display(game, as_json) as show, trio.move_on_after(PAUSE_S):
+                if what == "pause" and before is not None and before["state"] == "paused":
+                    show(_paused_before(game, operation_id))
+                    return DONE
                 while True:
                     event = await next_of(client, operation_id)
                     show(event)
@@ -58,8 +59,8 @@ async def pause_or_resume(state: str, what: str, game: str, as_json: bool) -> in
                         return DONE
                     if word in ("finished", "failed", "cancelled"):
                         return DONE if word == "finished" else FAILED
-            _say(game, "was asked to", operation_id, as_json)
-            return DONE
+            complain(f"{text.clean(game)} was asked to {what}, and does not yet")
+            return FAILED
 
     return await until_interrupted(work)
 
@@ -97,8 +98,8 @@ def _operation(subscribed: dict[str, Any], operation_id: str) -> dict[str, Any] 
     return next((one for one in operations if one["operation_id"] == operation_id), None)
 
 
-def _say(game: str, words: str, operation_id: str, as_json: bool) -> None:
-    if as_json:
-        output.json_line({"operation_id": operation_id})
-    else:
-        output.line(text.clean(f"{game}: {words}"))
+def _paused_before(game: str, operation_id: str) -> dict[str, Any]:
+    """What to show of a download that is paused already: its event is past, so it has no number."""
+    data = {"operation_id": operation_id, "id": game, "reason": "user"}
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"seq": None, "time": now, "type": "download.paused", "data": data}

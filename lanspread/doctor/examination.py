@@ -18,6 +18,7 @@ from lanspread.doctor import (
     running,
     system,
     versions,
+    way,
     way_judgement,
 )
 from lanspread.doctor.findings import Finding, fault
@@ -29,7 +30,7 @@ from lanspread.doctor.probing import Probe, aside
 from lanspread.doctor.running import NotRunning, Running, RunningPeer
 from lanspread.doctor.udp_probe import has_route
 from lanspread.doctor.wanted import Wanted
-from lanspread.doctor.way import Way, walk
+from lanspread.doctor.way import Way
 from lanspread.doctor.way_judgement import Us
 from lanspread.platform import RealEntropy, RealSuspendClock, RealThreads, RealWallClock
 from lanspread.transport.mdns import choose_interfaces
@@ -37,9 +38,10 @@ from lanspread.transport.udp import UdpNetwork
 
 # For everything together; what is not ready then is told as not looked at.
 TOTAL_S = 9.5
+# Beyond the way's own deadline, which tells what was found by then.
+_WAY_S = way.WITHIN_S + 0.5
 _QUICK_S = 3.0
 _MULTICAST_S = 4.0
-_WAY_S = 8.5
 _MAX_INTERFACES = 16
 
 T = TypeVar("T")
@@ -135,7 +137,7 @@ class _Probes:
     async def _walk(self) -> tuple[Way, ...]:
         if self._wanted.peer is None:
             return ()
-        return (await walk(self._wanted, self._wanted.peer, self._network, RealEntropy()),)
+        return (await way.walk(self._wanted, self._wanted.peer, self._network, RealEntropy()),)
 
     @property
     def _peer(self) -> RunningPeer:
@@ -180,7 +182,7 @@ class _Probes:
             peer_id=self._own_peer_id,
             heard=None if heard is None else multicast.heard_peers(heard.tried),
         )
-        return [finding for way in found for finding in way_judgement.judge_way(way, us)]
+        return [finding for one in found for finding in way_judgement.judge_way(one, us)]
 
     @property
     def _own_peer_id(self) -> str | None:

@@ -17,7 +17,7 @@ from lanspread.doctor.findings import Finding, note, ok
 CHECK = "firewall"
 PEERS = f"UDP {limits.DEFAULT_PORT} (peers)"
 ALLOW_MDNS = "let the firewall pass UDP 5353 to and from 224.0.0.251 and ff02::fb (mDNS)"
-_BOTH = f"{PEERS} and UDP 5353 (mDNS)"
+_ALL = f"{PEERS}, UDP 5353 (mDNS) and TCP {limits.DEFAULT_PORT} (games, faster than by UDP)"
 _CONFIG_BYTES = 64 * limits.KIB
 
 # Where a service leaves traces while it runs, and the commands that let lanspread through it.
@@ -27,24 +27,26 @@ _TRACES = {
     "iptables": ("/etc/iptables/rules.v4", "/etc/sysconfig/iptables"),
 }
 _REMEDIES = {
-    "ufw": f"`sudo ufw allow {limits.DEFAULT_PORT}/udp` and `sudo ufw allow 5353/udp`",
+    # Without a protocol it is both.
+    "ufw": f"`sudo ufw allow {limits.DEFAULT_PORT}` and `sudo ufw allow 5353/udp`",
     "firewalld": (
-        f"`sudo firewall-cmd --permanent --add-port={limits.DEFAULT_PORT}/udp --add-service=mdns` "
-        "and `sudo firewall-cmd --reload`"
+        f"`sudo firewall-cmd --permanent --add-port={limits.DEFAULT_PORT}/udp "
+        f"--add-port={limits.DEFAULT_PORT}/tcp --add-service=mdns` and `sudo firewall-cmd --reload`"
     ),
     "nftables": (
-        f"accept `udp dport {{ {limits.DEFAULT_PORT}, 5353 }}` in the input chain "
-        "(`sudo nft list ruleset` shows it)"
+        f"accept `udp dport {{ {limits.DEFAULT_PORT}, 5353 }}` and "
+        f"`tcp dport {limits.DEFAULT_PORT}` in the input chain (`sudo nft list ruleset` shows it)"
     ),
     "iptables": (
         f"`sudo iptables -I INPUT -p udp -m multiport --dports {limits.DEFAULT_PORT},5353 "
-        "-j ACCEPT`"
+        f"-j ACCEPT` and `sudo iptables -I INPUT -p tcp --dport {limits.DEFAULT_PORT} -j ACCEPT`"
     ),
 }
 _WINDOWS = (
     "allow lanspread (python.exe) in Windows Defender Firewall for private networks, and see that "
     f"this network is a private one; or as administrator: `netsh advfirewall firewall add rule "
-    f"name=lanspread dir=in action=allow protocol=UDP localport={limits.DEFAULT_PORT},5353`"
+    f"name=lanspread dir=in action=allow protocol=UDP localport={limits.DEFAULT_PORT},5353`, and "
+    f"the same with protocol=TCP localport={limits.DEFAULT_PORT}"
 )
 _MAC = (
     "in System Settings, Network, Firewall, Options: allow incoming connections to Python; in "
@@ -85,22 +87,20 @@ def says_enabled(config: str) -> bool:
 def judge_firewalls(found: Firewalls) -> list[Finding]:
     if found.platform == "win32":
         return [
-            note(CHECK, "firewall_windows", f"Windows has a firewall; it must pass {_BOTH}",
+            note(CHECK, "firewall_windows", f"Windows has a firewall; it must pass {_ALL}",
                  _WINDOWS)
         ]  # fmt: skip
     if found.platform == "darwin":
-        return [note(CHECK, "firewall_mac", f"macOS has a firewall; it must pass {_BOTH}", _MAC)]
+        return [note(CHECK, "firewall_mac", f"macOS has a firewall; it must pass {_ALL}", _MAC)]
     if not found.seen:
-        return [
-            ok(CHECK, "firewall", f"no firewall is seen without root; if there is one: {_BOTH}")
-        ]
+        return [ok(CHECK, "firewall", f"no firewall is seen without root; if there is one: {_ALL}")]
     # ufw and firewalld write the rules of the others.
     shown = [name for name in found.seen if name in ("ufw", "firewalld")] or list(found.seen)
     return [
         note(
             CHECK,
             f"firewall_{name}",
-            f"{name} is set up here; it must pass {_BOTH}",
+            f"{name} is set up here; it must pass {_ALL}",
             f"unless that is done: {_REMEDIES[name]}",
         )
         for name in shown

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from lanspread.doctor import mdns_packets
+from lanspread.doctor.udp_probe import receive_once
 from lanspread.seams import Address
 from lanspread.transport import addresses, udp
 
@@ -123,8 +124,7 @@ async def ask_directly(address: Address) -> bool:
         sock.connect((address.host, MDNS_PORT))
         sock.send(packet)
         while True:
-            await trio.lowlevel.wait_readable(sock)
-            answer = mdns_packets.read_answer(sock.recv(9_000))
+            answer = mdns_packets.read_answer(await receive_once(sock))
             if answer is not None:
                 return True
 

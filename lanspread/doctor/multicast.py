@@ -18,6 +18,8 @@ from lanspread.transport import addresses
 CHECK = "multicast"
 BY_ADDRESS = "`lanspread connect HOST:7373`, or `--peer HOST:7373` with `run`"
 _MAX_STRANGERS = 8
+# What the system says where an interface is there and leads nowhere.
+_UNPLUGGED = {errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENODEV}
 
 
 @attrs.frozen
@@ -86,15 +88,11 @@ def _judge_one(tried: Tried, own: Sequence[OwnAddress]) -> Finding:
     where = f"{tried.interface} ({tried.host})"
     if tried.failed:
         return _judge_failure(tried, where)
+    ours = {one.host for one in own}
+    others = [host for host in tried.answers if host not in ours]
     flagged_off = any(one.host == tried.host and one.multicast is False for one in own)
     if flagged_off and not addresses.is_loopback(tried.host):
-        return fault(
-            CHECK,
-            "multicast_off",
-            f"multicast is switched off on {where}: peers do not find each other there",
-            f"switch it on: `ip link set {tried.interface} multicast on`; or go by address: "
-            f"{BY_ADDRESS}",
-        )
+        return _judge_off(tried, where, bool(others))
     if not tried.own:
         return fault(
             CHECK,
@@ -102,8 +100,6 @@ def _judge_one(tried: Tried, own: Sequence[OwnAddress]) -> Finding:
             f"multicast sent on {where} did not come back: something drops it on this machine",
             f"{ALLOW_MDNS}; or go by address: {BY_ADDRESS}",
         )
-    ours = {one.host for one in own}
-    others = [host for host in tried.answers if host not in ours]
     if others or addresses.is_loopback(tried.host):
         count = len(others)
         answers = "1 other machine answers" if count == 1 else f"{count} other machines answer"
@@ -118,6 +114,19 @@ def _judge_one(tried: Tried, own: Sequence[OwnAddress]) -> Finding:
         "if others are there: see to guest isolation of the Wi-Fi and IGMP snooping of the switch, "
         f"or go by address: {BY_ADDRESS}",
     )
+
+
+def _judge_off(tried: Tried, where: str, answered: bool) -> Finding:
+    remedy = (
+        f"switch it on: `ip link set {tried.interface} multicast on`; or go by address: "
+        f"{BY_ADDRESS}"
+    )
+    outcome = (
+        "; others answer all the same, which nothing promises"
+        if answered
+        else ": peers do not find each other there"
+    )
+    return fault(CHECK, "multicast_off", f"multicast is switched off on {where}{outcome}", remedy)
 
 
 def _judge_failure(tried: Tried, where: str) -> Finding:
@@ -138,6 +147,14 @@ def _judge_failure(tried: Tried, where: str) -> Finding:
             "no_multicast",
             f"{where} takes part in no multicast: {why}",
             f"use another interface, or go by address: {BY_ADDRESS}",
+        )
+    if tried.error in _UNPLUGGED:
+        return fault(
+            CHECK,
+            "not_sent",
+            f"multicast cannot be sent on {where}: {why}",
+            f"see that the cable is in or the Wi-Fi joined (`ip link show {tried.interface}`), or "
+            f"go by address on another interface: {BY_ADDRESS}",
         )
     blocked = tried.error in (errno.EPERM, errno.EACCES)
     return fault(

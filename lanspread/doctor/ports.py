@@ -27,7 +27,7 @@ _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPOR
 class Port:
     """One port that was tried. `given` says that the settings name it; `error` is 0 if free."""
 
-    kind: Literal["UDP", "TCP"]
+    use: Literal["peers", "bulk data", "page and API"]
     address: Address
     given: bool
     error: int
@@ -41,12 +41,18 @@ def look_at_ports(wanted: Wanted) -> tuple[Port, ...]:
             error = _try(address, socket.SOCK_DGRAM)
             optional = wanted.listen is None and address.host == "::"
             if not (optional and error in _NO_SUCH_FAMILY):
-                found.append(Port("UDP", address, wanted.listen is not None, error))
+                found.append(Port("peers", address, wanted.listen is not None, error))
+                if wanted.bulk and not error:
+                    # The same number, or any other that is free.
+                    error = _try(address, socket.SOCK_STREAM)
+                    found.append(Port("bulk data", address, False, error))
     api = wanted.api or Address("127.0.0.1", limits.DEFAULT_API_PORT)
     if api.host == "localhost":
         api = Address("127.0.0.1", api.port)
     if api.port and addresses.parse_host(api.host) is not None:
-        found.append(Port("TCP", api, wanted.api is not None, _try(api, socket.SOCK_STREAM)))
+        found.append(
+            Port("page and API", api, wanted.api is not None, _try(api, socket.SOCK_STREAM))
+        )
     return tuple(found)
 
 
@@ -78,24 +84,24 @@ def _try(address: Address, kind: socket.SocketKind) -> int:
 def judge_ports(found: Sequence[Port], peer: RunningPeer) -> list[Finding]:
     """What each port means; `peer` is the running peer of the same state folder."""
     findings = []
-    for kind in ("UDP", "TCP"):
-        of_kind = [port for port in found if port.kind == kind]
+    for use in ("peers", "bulk data", "page and API"):
+        of_use = [port for port in found if port.use == use]
         # Both families of one port are one thing to people.
-        for number in dict.fromkeys(port.address.port for port in of_kind):
-            same = [port for port in of_kind if port.address.port == number]
+        for number in dict.fromkeys(port.address.port for port in of_use):
+            same = [port for port in of_use if port.address.port == number]
             findings.append(_judge(next((port for port in same if port.error), same[0]), peer))
     return findings
 
 
 def _judge(port: Port, peer: RunningPeer) -> Finding:
-    purpose = "peers" if port.kind == "UDP" else "page and API"
-    what = f"{port.kind} port {port.address.port} ({purpose})"
+    kind = "UDP" if port.use == "peers" else "TCP"
+    what = f"{kind} port {port.address.port} ({port.use})"
     number = port.address.port
-    if isinstance(peer, Running) and number in _ports_of(peer, port.kind):
+    if isinstance(peer, Running) and number in _ports_of(peer, port.use):
         return ok(CHECK, "port_ours", f"{what} is held by our own running peer")
     if not port.error:
         if isinstance(peer, Running):
-            others = ", ".join(map(str, _ports_of(peer, port.kind)))
+            others = ", ".join(map(str, _ports_of(peer, port.use)))
             return note(
                 CHECK,
                 "port_other",
@@ -124,8 +130,8 @@ def _judge(port: Port, peer: RunningPeer) -> Finding:
     )
 
 
-def _ports_of(peer: Running, kind: str) -> list[int]:
-    texts = peer.listen if kind == "UDP" else (peer.api,)
+def _ports_of(peer: Running, use: str) -> list[int]:
+    texts = (peer.api,) if use == "page and API" else peer.listen
     found = []
     for text in texts:
         try:

@@ -161,7 +161,7 @@ def judge_watches(found: WatchLimits, game_folders: int) -> list[Finding]:
                 "same in /etc/sysctl.d to keep it",
             )
         ]
-    return [ok("watches", "watches", f"{needed} folders to watch, {found.watches} allowed")]
+    return [ok("watches", "watches", f"folders to watch: {needed} of {found.watches} allowed")]
 
 
 # -- the clock -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ speaks (RFC 9000 section 6), and keeps nothing. What the system says instead tel
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import secrets
@@ -24,6 +25,7 @@ _VERSION = bytes.fromhex("1a2a3a4a")
 _PACKET_BYTES = 1_200
 _CID_BYTES = 8
 _SEND_AT_S = (0.0, 0.2, 0.5, 1.0, 1.8)
+_AGAIN_S = 0.05
 # One may be a stray packet.
 _STRANGE_ANSWERS = 2
 # A bit more than Linux takes to find that no machine has an address (three questions by ARP).
@@ -135,6 +137,21 @@ def is_negotiation(data_untrusted: bytes, connection_id: bytes) -> bool:
     )
 
 
+async def receive_once(sock: socket.socket) -> bytes:
+    """The next datagram of a connected socket. Raises `OSError` for what the system says instead.
+
+    A socket may wake its reader with nothing to read: for a packet with a wrong checksum, or for an
+    error that a send took.
+    """
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            return sock.recv(65_535)
+        except BlockingIOError:
+            # It may go on waking us for the same reason.
+            await trio.sleep(_AGAIN_S)
+
+
 def _ask_for_errors(sock: socket.socket) -> None:
     """Linux keeps from UDP what routers and ARP say of a host, unless it is asked (ip(7))."""
     if sys.platform == "linux":
@@ -160,14 +177,14 @@ async def _exchange(sock: socket.socket) -> Udp:
         began = trio.current_time()
         for at in _SEND_AT_S:
             await trio.sleep_until(began + at)
-            sock.send(probe_packet(connection_id))
+            # What does not fit now is asked again soon.
+            with contextlib.suppress(BlockingIOError):
+                sock.send(probe_packet(connection_id))
 
     async def receive() -> None:
         while True:
-            await trio.lowlevel.wait_readable(sock)
-            outcome = (
-                Udp.ANSWERED if is_negotiation(sock.recv(65_535), connection_id) else Udp.STRANGE
-            )
+            data = await receive_once(sock)
+            outcome = Udp.ANSWERED if is_negotiation(data, connection_id) else Udp.STRANGE
             outcomes.append(outcome)
             if outcome is Udp.ANSWERED or len(outcomes) >= _STRANGE_ANSWERS:
                 nursery.cancel_scope.cancel()

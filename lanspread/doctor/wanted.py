@@ -12,8 +12,8 @@ from lanspread.transport.addresses import is_loopback
 class Wanted:
     """`games` is None where no games folder is set; `peer`'s host may be a name.
 
-    `listen` and `api` are None for the defaults. `trouble` is what is wrong with the settings; then
-    the rest of this are defaults.
+    `listen` and `api` are None for the defaults; `bulk`: games move over TCP, too. `trouble` is
+    what is wrong with the settings; then the rest of this are defaults.
     """
 
     state: str
@@ -22,6 +22,7 @@ class Wanted:
     listen: tuple[Address, ...] | None = None
     api: Address | None = None
     mdns: bool = True
+    bulk: bool = True
     peer: Address | None = None
     trouble: str = ""
 

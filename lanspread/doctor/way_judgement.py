@@ -13,6 +13,7 @@ from lanspread.doctor.findings import Finding, Level, fault, note, ok, warning
 from lanspread.doctor.firewall import ALLOW_MDNS
 from lanspread.doctor.interfaces import OwnAddress
 from lanspread.doctor.multicast import BY_ADDRESS
+from lanspread.doctor.tcp_probe import Bulk
 from lanspread.doctor.udp_probe import Attempt, Udp
 from lanspread.doctor.way import Greeting, Quic, Way
 from lanspread.seams import Address
@@ -21,6 +22,7 @@ from lanspread.transport import addresses
 
 NAME, ROUTE, UDP = "peer name", "peer route", "peer udp"
 QUIC, VERSION, IDENTITY, MDNS = "peer quic", "peer version", "peer identity", "peer mdns"
+BULK = "peer bulk"
 _SAME_VERSION = "bring both machines to the same version of lanspread"
 
 
@@ -133,7 +135,8 @@ def _judge_udp(attempt: Attempt) -> Finding:
                 UDP,
                 "no_route",
                 f"this machine has no route to {address.host}",
-                "give both machines addresses in one subnet, or set a router between them",
+                "see that the cable is in or the Wi-Fi joined; give both machines addresses in one "
+                "subnet, or set a router between them",
             )
         case Udp.NO_HOST:
             return fault(
@@ -190,7 +193,9 @@ def _judge_greeting(way: Way, greeting: Greeting, us: Us) -> list[Finding]:
     else:
         findings.append(_judge_fault(greeting.fault, greeting.detail))
     if greeting.peer_id:
-        findings.append(_judge_identity(greeting, us))
+        findings.append(_judge_identity(way, greeting, us))
+    if way.bulk is not None:
+        findings.append(_judge_bulk(way.bulk))
     return findings + _judge_mdns(way, greeting, us)
 
 
@@ -250,16 +255,54 @@ def _judge_fault(kind: HandshakeFault, detail: str) -> Finding:
             )
 
 
-def _judge_identity(greeting: Greeting, us: Us) -> Finding:
+def _judge_identity(way: Way, greeting: Greeting, us: Us) -> Finding:
     if greeting.peer_id == us.peer_id:
+        if not _is_here(way, us):
+            return fault(
+                IDENTITY,
+                "identity_cloned",
+                f"peer {greeting.peer_id} over there has the same identity as this one (a copied "
+                "state folder or disk image): the two never connect, and others see one of them",
+                "start one of the two with `lanspread run --new-identity`",
+            )
         return note(
             IDENTITY,
             "own_identity",
-            f"peer {greeting.peer_id} is this machine's own, or has a copy of its identity",
-            "give the address of the other machine; if this is one, start it with --new-identity",
+            f"peer {greeting.peer_id} is this machine's own",
+            "give the address of the other machine",
         )
     who = f"{greeting.name}, " if greeting.name else ""
     return ok(IDENTITY, "identity", f"it is {who}peer {greeting.peer_id}")
+
+
+def _is_here(way: Way, us: Us) -> bool:
+    """Whether the address that answered may be one of this machine's."""
+    own = {one.host for one in us.own}
+    reached = (one.address.host for one in way.attempts if one.outcome is Udp.ANSWERED)
+    return not own or any(host in own or addresses.is_loopback(host) for host in reached)
+
+
+# -- bulk data -------------------------------------------------------------------------------------
+
+
+def _judge_bulk(bulk: Bulk) -> Finding:
+    address = bulk.address
+    match bulk.error:
+        case 0:
+            return ok(BULK, "bulk", f"TCP gets to {address}, where it serves bulk data")
+        case errno.ETIMEDOUT:
+            why = f"nothing comes back from {address} by TCP: a firewall drops it, here or there"
+        case errno.ECONNREFUSED | errno.ECONNRESET:
+            why = f"{address} takes no TCP: a firewall refuses it, or nothing listens there"
+        case _:
+            why = f"TCP does not get to {address}: {os.strerror(bulk.error)}"
+    return warning(
+        BULK,
+        "bulk_blocked",
+        f"{why}; downloads go on over QUIC, more slowly",
+        f"open TCP port {address.port} in the firewall of the machine there, and see that the one "
+        "here lets TCP out",
+    )
 
 
 # -- would they have found each other? -------------------------------------------------------------

@@ -19,12 +19,14 @@ from lanspread.fs import disk_copy, sync_disk
 from lanspread.fs.closing import Closing
 from lanspread.seams import Entry, Folder, Glance, Kind
 
-Mode = Literal["read", "write", "create"]
+Mode = Literal["read", "write", "create", "new"]
 
 HAS_DIR_FD: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
 # Neither Windows nor old versions of macOS have it.
 _HAS_PREADV: Final = hasattr(os, "preadv")
+_HAS_ATTRIBUTES: Final = hasattr(os.stat_result, "st_file_attributes")
+_HAS_BLOCKS: Final = hasattr(os.stat_result, "st_blocks")
 _INODE_MASK: Final = (1 << 64) - 1
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -40,6 +42,7 @@ _MODE_FLAGS: Final[dict[Mode, int]] = {
     "read": os.O_RDONLY,
     "write": os.O_RDWR,
     "create": os.O_RDWR | os.O_CREAT,
+    "new": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }
 
 
@@ -70,6 +73,11 @@ def split_name(rel: str) -> list[str]:
     return parts
 
 
+def name_of(rel: str) -> str:
+    """The last part of a name."""
+    return rel.rpartition("/")[2]
+
+
 def entry_of(name: str, status: os.stat_result) -> Entry:
     """An entry from what `lstat` or `fstat` said."""
     if stat.S_ISREG(status.st_mode):
@@ -81,9 +89,10 @@ def entry_of(name: str, status: os.stat_result) -> Entry:
     else:
         kind = Kind.OTHER
     # Windows: a junction is a directory by its mode and leads elsewhere like a link.
-    if getattr(status, "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_REPARSE_POINT:
+    attributes = getattr(status, "st_file_attributes", 0) if _HAS_ATTRIBUTES else 0
+    if attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT:
         kind = Kind.LINK
-    blocks = getattr(status, "st_blocks", None)
+    blocks = status.st_blocks if _HAS_BLOCKS else None
     return Entry(
         name,
         kind,
@@ -145,6 +154,9 @@ class DiskFolder(Closing):
     def entry(self, rel: str = "") -> Entry:
         if not rel:
             return entry_of("", os.fstat(self._descriptor))
+        if "/" not in rel:
+            (name,) = split_name(rel)
+            return entry_of(name, os.stat(name, dir_fd=self._descriptor, follow_symlinks=False))
         with self._parent(rel) as (parent, name):
             return entry_of(name, os.stat(name, dir_fd=parent, follow_symlinks=False))
 
@@ -161,15 +173,27 @@ class DiskFolder(Closing):
 
     def open(self, rel: str, mode: Mode) -> DiskFile:
         descriptor = self._open(rel, _MODE_FLAGS[mode] | _FILE_FLAGS)
-        return adopt_file(descriptor, rel)
+        # What was only just made needs no look.
+        return DiskFile(descriptor, name_of(rel)) if mode == "new" else adopt_file(descriptor, rel)
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
+        mode = None if like is None else self._folder_mode(like)
         with self._parent(rel) as (parent, name):
             try:
-                os.mkdir(name, dir_fd=parent)
+                # At no time may more people look into it than into the other.
+                os.mkdir(name, 0o777 if mode is None else mode, dir_fd=parent)
             except FileExistsError:
                 if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                     raise
+                return
+        if mode is not None:
+            with self._opened(rel) as descriptor:
+                disk_copy.set_permissions(descriptor, mode)
+
+    def _folder_mode(self, rel: str) -> int:
+        with self._parent(rel) as (parent, name):
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        return disk_copy.folder_permissions(status.st_mode)
 
     def rename(self, source: str, target: str) -> None:
         with self._parent(source) as (old, old_name), self._parent(target) as (new, new_name):
@@ -225,6 +249,9 @@ class DiskFolder(Closing):
     def _open(self, rel: str, flags: int) -> int:
         if not rel:
             return os.open(".", flags, dir_fd=self._descriptor)
+        if "/" not in rel:
+            (name,) = split_name(rel)
+            return os.open(name, flags, 0o666, dir_fd=self._descriptor)
         with self._parent(rel) as (parent, name):
             return os.open(name, flags, 0o666, dir_fd=parent)
 
@@ -277,7 +304,7 @@ def adopt_file(descriptor: int, rel: str) -> DiskFile:
     if not regular:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", rel)
-    return DiskFile(descriptor, rel.rpartition("/")[2])
+    return DiskFile(descriptor, name_of(rel))
 
 
 class DiskFile(Closing):
@@ -319,6 +346,9 @@ class DiskFile(Closing):
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._descriptor, size)
+
+    def start_sync(self, offset: int, size: int) -> None:
+        sync_disk.start_sync(self._descriptor, offset, size)
 
     def sync(self) -> None:
         sync_disk.sync_descriptor(self._descriptor)

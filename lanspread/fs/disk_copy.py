@@ -78,6 +78,11 @@ def set_permissions(descriptor: int, mode: int) -> None:
             os.fchmod(descriptor, mode)
 
 
+def folder_permissions(mode: int) -> int:
+    """Those of a folder that is to be like one of this mode, and that its owner can fill."""
+    return stat.S_IMODE(mode) & 0o777 | 0o700
+
+
 def set_time(target: int | str, mtime_ns: int, *, dir_fd: int | None = None) -> None:
     """When a file was changed, as far as the file system can say such a time."""
     with contextlib.suppress(OSError, OverflowError):

@@ -25,6 +25,7 @@ _MODE_FLAGS: Final[dict[Mode, int]] = {
     "read": os.O_RDONLY,
     "write": os.O_RDWR,
     "create": os.O_RDWR | os.O_CREAT,
+    "new": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }
 
 
@@ -87,18 +88,28 @@ class PathFolder(Closing):
             kind = entry_of("", os.lstat(path)).kind
         except FileNotFoundError:
             kind = Kind.FILE
+        else:
+            if mode == "new":
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), rel)
         if kind is not Kind.FILE:
             raise OSError(errno.EINVAL, "not a regular file", rel)
         descriptor = os.open(path, _MODE_FLAGS[mode] | _FLAGS, 0o666)
         return PathFile(descriptor, path)
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
         path = self._checked(rel)
+        mode = 0o777
+        if like is not None and os.name != "nt":
+            mode = disk_copy.folder_permissions(os.lstat(self._checked(like)).st_mode)
         try:
-            os.mkdir(path)
+            os.mkdir(path, mode)
         except FileExistsError:
             if entry_of("", os.lstat(path)).kind is not Kind.FOLDER:
                 raise
+            return
+        if like is not None and os.name != "nt":
+            with contextlib.suppress(OSError):
+                os.chmod(path, mode)
 
     def rename(self, source: str, target: str) -> None:
         os.replace(self._checked(source), self._checked(target))

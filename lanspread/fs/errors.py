@@ -14,6 +14,7 @@ __all__ = [
     "FsError",
     "InTheWay",
     "LeftBehind",
+    "MovedAway",
     "NoSpace",
     "NotDownloaded",
     "NotHere",
@@ -32,6 +33,10 @@ class FsError(Exception):
 
 class NotHere(FsError):
     """The game, or the games folder, is not there or cannot be read."""
+
+
+class MovedAway(NotHere):
+    """The folder of the game that is worked on has no longer its name in the games folder."""
 
 
 class Changed(FsError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from lanspread.fs.errors import InTheWay, NotHere
+from lanspread.fs.errors import InTheWay, MovedAway, NotHere
 from lanspread.fs.install.recovery import Recovery, recover
 from lanspread.fs.paths import OWN_FOLDER, check_game_id, shown
 from lanspread.fs.progress import Watch
@@ -105,10 +105,11 @@ class GamesFolder:
                 self._present = False
                 return None
 
-    def scan(self, game_ids: Sequence[str]) -> list[ScannedGame | None]:
+    def scan(self, game_ids: Sequence[str], watch: Watch) -> list[ScannedGame | None]:
         """Walk games, the first at least, and the next as long as all that is not much work.
 
-        None for one that is not there; nothing at all if the folder is gone.
+        None for one that is not there; nothing at all if the folder is gone. Raises `Stopped` if
+        `watch` says so.
         """
         found: list[ScannedGame | None] = []
         with self._used() as root:
@@ -117,7 +118,7 @@ class GamesFolder:
             files = 0
             for game_id in game_ids:
                 try:
-                    game = scan_game(root, game_id)
+                    game = scan_game(root, game_id, watch)
                     files += len(game.stamps)
                 except (FileNotFoundError, NotADirectoryError):
                     game = None
@@ -153,18 +154,32 @@ class GamesFolder:
         """
         check_game_id(game_id)
         with self._here() as root:
-            names = (glance[0] for glance in root.peek(lambda name: False))
-            twins = [name for name in names if fold_id(name) == fold_id(game_id)]
-            if len(twins) > 1:
-                raise InTheWay(twins[0], f"and {shown(twins[1])} name the same game")
-            if not twins:
+            name = _name_in(root, game_id)
+            if name is None:
                 root.make_folder(game_id)
                 root.sync_folder()
-            name = twins[0] if twins else game_id
+                name = game_id
             try:
                 return root.folder(name, follow=True)
             except (FileNotFoundError, NotADirectoryError):
                 raise InTheWay(name, "is in the way of the game's folder") from None
+
+    def must_hold(self, game_id: str, folder: Folder) -> None:
+        """See that a game's open folder still has its place here: what is moved away stays open.
+
+        Raises `MovedAway`, `NotHere` without a games folder, `OSError`.
+        """
+        gone = f"the folder of {shown(game_id)} was moved away or replaced meanwhile"
+        with self._here() as root:
+            try:
+                name = _name_in(root, check_game_id(game_id)) or game_id
+                with root.folder(name, follow=True) as found:
+                    there = found.entry()
+            except (FileNotFoundError, NotADirectoryError):
+                raise MovedAway(gone) from None
+            ours = folder.entry()
+            if (there.device, there.inode) != (ours.device, ours.inode):
+                raise MovedAway(gone)
 
     def recover(self, game_id: str, watch: Watch) -> Recovery:
         """Put a game's folder right. Raises `NotHere`, `OSError` if it cannot be looked at."""
@@ -219,3 +234,12 @@ class GamesFolder:
                 self._old = []
         for folder in unused:
             folder.close()
+
+
+def _name_in(root: Folder, game_id: str) -> str | None:
+    """How a game's folder is spelled; None if there is none. Raises `InTheWay` for two."""
+    names = (glance[0] for glance in root.peek(lambda name: False))
+    twins = [name for name in names if fold_id(name) == fold_id(game_id)]
+    if len(twins) > 1:
+        raise InTheWay(twins[0], f"and {shown(twins[1])} name the same game")
+    return twins[0] if twins else None

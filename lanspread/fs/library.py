@@ -115,6 +115,14 @@ class Library:
         shelf = self._shelf
         return shelf.folder.make_game(shelf.spelled(game_id))
 
+    def must_hold(self, game_id: str, folder: Folder) -> None:
+        """See that a game's open folder still is the one that its ID leads to. Blocks.
+
+        Raises `MovedAway`, `NotHere` without a games folder, `OSError`.
+        """
+        shelf = self._shelf
+        shelf.folder.must_hold(shelf.spelled(game_id), folder)
+
     def drop_if_empty(self, game_id: str) -> None:
         """Remove a game's folder if nothing is in it: a download that began nothing. Blocks."""
         shelf = self._shelf

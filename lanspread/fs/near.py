@@ -27,7 +27,7 @@ class NearFolders(Closing):
         self._at_most = at_most
         self._held: OrderedDict[str, Folder] = OrderedDict()
 
-    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
+    def open(self, rel: str, mode: Literal["read", "write", "create", "new"]) -> File:
         """As `Folder.open`."""
         above, name = self.place(rel)
         return above.open(name, mode)

@@ -87,7 +87,9 @@ class Repairs:
             self._on_blocked(scan.id, recovery.blocked)
         again: ScannedGame | None = scan
         if recovery.repaired:
-            scans = await self._threads.run(self._folder.scan, [scan.id])
+            scans = await run_stoppable(
+                self._threads, lambda watch: self._folder.scan([scan.id], watch)
+            )
             again = scans[0] if scans else None
         return again if again is None else _with_problem(again, recovery.blocked)
 

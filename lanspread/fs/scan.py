@@ -26,6 +26,7 @@ from lanspread.fs.manifest import (
     version_of,
 )
 from lanspread.fs.paths import UnsafePath, shown
+from lanspread.fs.progress import Unwatched, Watch
 from lanspread.model import FileEntry, Manifest, fold_id
 from lanspread.seams import Entry, FileStamp, Folder, Glance, Kind
 
@@ -151,11 +152,11 @@ def look_at_game(games: Folder, game_id: str) -> Look:
         return _look(root, folder.peek(_tells))
 
 
-def scan_game(games: Folder, game_id: str) -> ScannedGame:
+def scan_game(games: Folder, game_id: str, watch: Watch | None = None) -> ScannedGame:
     """Walk one game.
 
     Raises `FileNotFoundError` or `NotADirectoryError` if there is no such game folder; what cannot
-    be read is a `problem`, not an error.
+    be read is a `problem`, not an error. `Stopped` if `watch` says so.
     """
     walk = _Walk(game_id)
     try:
@@ -166,7 +167,7 @@ def scan_game(games: Folder, game_id: str) -> ScannedGame:
         walk.problem_at("", f"cannot be read: {error.strerror or error}")
         return walk.result()
     with folder:
-        walk.run(folder)
+        walk.run(folder, watch or Unwatched())
     return walk.result()
 
 
@@ -235,9 +236,10 @@ class _Walk:
         if self._problem is None:
             self._problem = f"{shown(path)!r} {why}" if path else f"the folder {why}"
 
-    def run(self, folder: Folder) -> None:
+    def run(self, folder: Folder, watch: Watch) -> None:
         waiting = [""]
         while waiting and len(self._files) <= limits.MAX_FILES_PER_GAME:
+            watch.step()
             rel = waiting.pop()
             try:
                 root = None if rel else folder.entry()

@@ -29,6 +29,7 @@ from lanspread.fs.repairs import Repairs
 from lanspread.fs.saver import Saver
 from lanspread.fs.scan import Fingerprint, Look, ScannedGame, ScanWarning
 from lanspread.fs.slots import Slot
+from lanspread.fs.stoppable import run_stoppable
 from lanspread.fs.stored import StoredGame, decode_game, encode_game
 from lanspread.fs.walks import Walks
 from lanspread.model import fold_id
@@ -292,6 +293,12 @@ class Shelf:
         if key not in self.games and slot.is_idle and self._slots.get(key) is slot:
             del self._slots[key]
 
+    async def _scan(self, names: Sequence[str]) -> list[ScannedGame | None]:
+        """Cancelled, it stops in the middle of a game, which may hold 250,000 files."""
+        if not names:
+            return []
+        return await run_stoppable(self._threads, lambda watch: self.folder.scan(names, watch))
+
     async def _walk(self, slots: Sequence[Slot]) -> None:
         """Walk some games and publish each as it is seen. Only `Walks` calls this."""
         waiting = list(slots)
@@ -301,7 +308,7 @@ class Shelf:
             names = [self._lookout.name_of(fold_id(slot.id), slot.id) for slot in waiting]
             began = trio.current_time()
             there = [name for name in names if name is not None]
-            scans = await self._threads.run(self.folder.scan, there) if there else []
+            scans = await self._scan(there)
             scans = await self._repairs.put_right(scans)
             if there and not scans:
                 self.all_gone()

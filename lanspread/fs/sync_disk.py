@@ -16,6 +16,9 @@ from typing import Final
 # (2,500 of them: 0.35 s against 0.7 s).
 MANY: Final = 64
 
+# SYNC_FILE_RANGE_WRITE of Linux.
+_RANGE_WRITE: Final = 2
+
 # Before this kernel `syncfs` said nothing of bytes that could not be written.
 _SYNCFS_TELLS_SINCE: Final = (5, 8)
 
@@ -48,6 +51,26 @@ def sync_whole(descriptor: int) -> bool:
     if number == errno.ENOSYS:
         return False
     raise OSError(number, os.strerror(number))
+
+
+def start_sync(descriptor: int, offset: int, size: int) -> None:
+    """Let the system begin to write a part of a file to the disk, where it can be asked to."""
+    call = _sync_file_range()
+    if call is not None:
+        call(descriptor, offset, size, _RANGE_WRITE)
+
+
+@functools.cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        call = ctypes.CDLL(None).sync_file_range
+    except (OSError, AttributeError):
+        return None
+    call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    call.restype = ctypes.c_int
+    return call
 
 
 @functools.cache

@@ -100,7 +100,7 @@ async def open_game_operations(
         downloads = Downloads(context, performer, library, access, rules, library_changed)
         local = LocalOperations(performer, access, context.threads, context.entropy, downloads)
         try:
-            nursery.start_soon(downloads.run)
+            nursery.start_soon(downloads.run, local.update_by)
             yield GameOperations(operations, downloads, local)
         finally:
             nursery.cancel_scope.cancel()

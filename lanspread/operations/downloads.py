@@ -54,6 +54,9 @@ class PlannedDownload:
     offered: GameSummary | None
 
 
+UpdateBy = Callable[[PlannedDownload], str]
+
+
 class Downloads:
     """The downloads of this peer. `run` is to be running while it is used."""
 
@@ -91,9 +94,17 @@ class Downloads:
         return self._start(self.plan(game_id, variant, files))
 
     def plan(
-        self, game_id: str, variant: str | None, files: Sequence[str] | None = None
+        self,
+        game_id: str,
+        variant: str | None,
+        files: Sequence[str] | None = None,
+        *,
+        update: bool = False,
     ) -> PlannedDownload:
-        """What would be fetched. Raises `LanspreadError` where it is clear that nothing can be."""
+        """What would be fetched, as a part of an `update` or for itself.
+
+        Raises `LanspreadError` where it is clear that nothing can be.
+        """
         if not self._rules.allows(game_id):
             raise LanspreadError(
                 Code.NOT_AVAILABLE, f"{game_id} is not in the catalog", "add it to the catalog"
@@ -115,7 +126,8 @@ class Downloads:
         wish = None
         if chosen is not None:
             selection = None if files is None else tuple(files)
-            wish = Wish(variant=chosen, named=variant is not None, selection=selection)
+            named = variant is not None
+            wish = Wish(variant=chosen, named=named, selection=selection, update=update)
         return PlannedDownload(
             game_id=name,
             wish=wish,
@@ -158,22 +170,25 @@ class Downloads:
 
     # -- what goes on by itself --------------------------------------------------------------------
 
-    async def run(self) -> None:
+    async def run(self, update_by: UpdateBy) -> None:
         """Go on with what is unfinished: at the start, and whenever the games folder is another or
-        is there again. Until cancelled."""
+        is there again. Until cancelled.
+
+        `update_by` begins an update whose download is that, and may raise `LanspreadError`.
+        """
         before: tuple[str, bool] | None = None
         while True:
             changed = self._library_changed.next()
             now = (self._library.games_dir, self._library.is_present)
             again_s = math.inf
-            if now == before or not self._library.is_present or await self.go_on():
+            if now == before or not self._library.is_present or await self._go_on(update_by):
                 before = now
             else:
                 again_s = _AGAIN_S
             with trio.move_on_after(again_s):
                 await changed.wait()
 
-    async def go_on(self) -> bool:
+    async def _go_on(self, update_by: UpdateBy) -> bool:
         """Begin again what the plans of unfinished downloads say; paused ones come back paused.
 
         A download whose sources are not there yet waits for them. False if something else is being
@@ -191,8 +206,10 @@ class Downloads:
             if plan is None or plan.state in (PlanState.STOPPED, PlanState.SELECTED):
                 continue
             try:
-                if self._performer.operations.joined(game.id, OperationKind.DOWNLOAD) is None:
-                    self._start(_planned(game.id, plan))
+                kind = OperationKind.UPDATE if plan.update else OperationKind.DOWNLOAD
+                if self._performer.operations.joined(game.id, kind) is None:
+                    begin = update_by if plan.update else self._start
+                    begin(_planned(game.id, plan))
             except LanspreadError:
                 all_begun = False
         return all_begun
@@ -267,6 +284,7 @@ def _planned(game_id: str, plan: Plan) -> PlannedDownload:
         variant=variant,
         named=plan.named,
         selection=plan.selection,
+        update=plan.update,
         resumed=True,
         paused=plan.state is PlanState.PAUSED,
     )

@@ -15,6 +15,7 @@ from lanspread.fs.errors import (
     FsError,
     InTheWay,
     LeftBehind,
+    MovedAway,
     NoSpace,
     NotDownloaded,
     NotHere,
@@ -95,6 +96,8 @@ def _of_folder(error: FsError | UnsafePath) -> tuple[Code, str]:
             return Code.IO_ERROR, "close what uses the game's files and try again"
         case Unrepaired():
             return Code.IO_ERROR, "docs/recovery.md says what may be in a game's folder"
+        case MovedAway():
+            return Code.IO_ERROR, "put it back where it was, or get the game again"
         case NotHere():
             return Code.IO_ERROR, "check that the games folder is there and can be written"
         case _:

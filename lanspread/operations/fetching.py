@@ -24,7 +24,7 @@ from lanspread.events import DownloadBegin, DownloadFinished, OperationEvent
 from lanspread.fs.download.records import PlanState, set_plan_state
 from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
-from lanspread.fs.errors import FileChanged, FsError, NoSpace
+from lanspread.fs.errors import FileChanged, FsError, MovedAway, NoSpace
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import Digests
 from lanspread.fs.paths import shown
@@ -47,11 +47,13 @@ class Wish:
     """What is to be fetched: `selection` are paths, None for all; `named`: this variant, no other.
 
     `resumed`: there is a plan of it on the disk, from before; `paused`: and it was paused.
+    `update`: it is a part of an update, which its plan says too.
     """
 
     variant: Variant
     named: bool = False
     selection: tuple[str, ...] | None = None
+    update: bool = False
     resumed: bool = False
     paused: bool = False
 
@@ -253,7 +255,9 @@ class Fetching:
                     digests=self._known_digests(reference),
                     selection=self._selection,
                     named=self._wish.named,
+                    update=self._wish.update,
                     doubt=self._doubt,
+                    must_be_in_place=partial(self._parts.library.must_hold, self._game_id, folder),
                 )
             )
             await self._fetch(reference, transaction)
@@ -325,9 +329,10 @@ class Fetching:
             elif not self._done:
                 try:
                     transaction.checkpoint()
-                except FileChanged as error:
-                    # Of that file nothing counts; the others are as they should be.
-                    _log.warning("a file was changed", game=self._game_id, why=str(error))
+                except (FileChanged, MovedAway) as error:
+                    # Of that file nothing counts, the others are as they should be; and wherever
+                    # the folder is now, its plan says what is ours.
+                    _log.warning("not all is as it was", game=self._game_id, why=str(error))
                 transaction.put_down()
         except (OSError, FsError) as error:
             _log.warning("no last checkpoint", game=self._game_id, why=str(error))

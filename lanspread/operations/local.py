@@ -21,13 +21,14 @@ from lanspread.fs.install.install import install
 from lanspread.fs.install.remove import remove
 from lanspread.fs.install.staging import Installed
 from lanspread.fs.install.uninstall import uninstall
+from lanspread.fs.install.unpack import Opener
 from lanspread.fs.install.update import Found, look, update
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.paths import is_root_archive, shown
 from lanspread.fs.progress import Watch
 from lanspread.fs.stoppable import StoppableWatch, run_stoppable
 from lanspread.model import GameSummary, fold_id, version_key
-from lanspread.operations.downloads import Downloads, refuse_withheld
+from lanspread.operations.downloads import Downloads, PlannedDownload, refuse_withheld
 from lanspread.operations.performing import Performer, Work
 from lanspread.seams import Entropy, Folder, Threads
 from lanspread.transfer.access import GameAccess
@@ -94,12 +95,16 @@ class LocalOperations:
             return running.id
         local = self._library.games.get(fold_id(game_id))
         try:
-            planned = self._downloads.plan(game_id, None)
+            planned = self._downloads.plan(game_id, None, update=True)
         except LanspreadError:
             if local is None or not local.downloaded:
                 raise
             # What is here is the newest that can be had.
             return self._start(local.id, OperationKind.UPDATE, self._update)
+        return self.update_by(planned)
+
+    def update_by(self, planned: PlannedDownload) -> str:
+        """Fetch what was planned, then go on as `update` does. None may run on the game."""
 
         async def work(operation: Operation) -> OperationEvent:
             if planned.current is None:
@@ -168,7 +173,7 @@ class LocalOperations:
         installed = Installed(version=found.version, changed=False)
         if not found.is_current:
             installed = await self._change(
-                operation, lambda folder, watch: install(folder, open_archive, watch)
+                operation, lambda folder, watch: install(folder, _opener(watch), watch)
             )
         return events.InstallFinished(
             operation_id=operation.id,
@@ -184,7 +189,7 @@ class LocalOperations:
         updated = Installed(version=found.version, changed=False)
         if found.is_installed and not found.is_current:
             updated = await self._change(
-                operation, lambda folder, watch: update(folder, open_archive, watch)
+                operation, lambda folder, watch: update(folder, _opener(watch), watch)
             )
         return events.UpdateFinished(
             operation_id=operation.id,
@@ -324,6 +329,11 @@ class LocalOperations:
                 eta_s=(total - done) / rate if rate > 0 else None,
             )
         )
+
+
+def _opener(watch: Watch) -> Opener:
+    """To read the list of a compressed archive can take minutes: that is stopped too."""
+    return lambda folder, name: open_archive(folder, name, watch)
 
 
 def _is_installed(local: LocalGame) -> bool:

@@ -45,19 +45,29 @@ class LiveSettings:
     """The settings in use that may be changed."""
 
     def __init__(self, config: Config, up: RateLimit, down: RateLimit, file: SettingsFile) -> None:
-        self._name = config.name
+        self.name = config.name
+        self._on_renamed: Callable[[], None] = lambda: None
         self._limits = {"max_up": up, "max_down": down}
+        self._polite_rates = {"max_up": config.polite_up, "max_down": config.polite_down}
+        self._be_polite(config.polite)
         self._file = file
         self.auto_install = config.auto_install
+
+    def when_renamed(self, call: Callable[[], None]) -> None:
+        """Have `call` told of every other `name`."""
+        self._on_renamed = call
 
     def view(self, games_dir: str) -> SettingsView:
         """All of them; rates in MB/s, as they are set."""
         return SettingsView(
-            name=self._name,
+            name=self.name,
             games_dir=games_dir,
             max_up=_in_mb(self._limits["max_up"]),
             max_down=_in_mb(self._limits["max_down"]),
             auto_install=self.auto_install,
+            polite=self._polite,
+            polite_up=self._polite_rates["max_up"] / BYTES_PER_MB,
+            polite_down=self._polite_rates["max_down"] / BYTES_PER_MB,
         )
 
     async def change(self, command: SetSettings) -> None:
@@ -65,6 +75,11 @@ class LiveSettings:
 
         Cancelled, it may be in use and not kept.
         """
+        if command.name is not None and command.name != self.name:
+            self.name = command.name
+            self._on_renamed()
+        if command.name is not None:
+            await self._file.keep("name", command.name)
         for name, limit in self._limits.items():
             rate: float | None = getattr(command, name)
             if rate is not None:
@@ -73,6 +88,15 @@ class LiveSettings:
         if command.auto_install is not None:
             self.auto_install = command.auto_install
             await self._file.keep("auto_install", command.auto_install)
+        if command.polite is not None:
+            self._be_polite(command.polite)
+            await self._file.keep("polite", command.polite)
+
+    def _be_polite(self, polite: bool) -> None:
+        """Cap both directions, or not, whatever their own limits are."""
+        self._polite = polite
+        for name, limit in self._limits.items():
+            limit.cap = self._polite_rates[name] if polite else None
 
 
 def _in_mb(limit: RateLimit) -> float | None:

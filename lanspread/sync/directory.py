@@ -122,7 +122,8 @@ class Directory:
         record.heard_at = now
         record.hinted = addresses[: limits.MAX_ADDRESSES_PER_PEER]
         record.hinted_rev = rev
-        if not record.name and name:
+        # What it said in a handshake is worth more.
+        if name and record.last_seen is None:
             record.name = clean_name(name)
         if record.state is PeerState.LOST:
             record.state = PeerState.DISCOVERED
@@ -153,7 +154,7 @@ class Directory:
         if record is None:
             self._make_room()
             record = self._peers[peer_id] = PeerRecord(peer_id)
-        record.name = clean_name(name) or peer_id[:8]
+        record.name = _shown_name(name, peer_id)
         record.features = features
         record.verified = listen_addrs[: limits.MAX_ADDRESSES_PER_PEER]
         if worked is not None:
@@ -165,6 +166,12 @@ class Directory:
         record.last_seen = now
         record.failures = 0
         return record
+
+    def rename(self, peer_id: str, name: str) -> None:
+        """Take what a peer says in its session that it is called now."""
+        record = self._peers.get(peer_id)
+        if record is not None:
+            record.name = _shown_name(name, peer_id)
 
     def moved(self, peer_id: str, listen_addrs: tuple[Address, ...]) -> None:
         """Take where a peer says in its session that it listens now."""
@@ -248,6 +255,10 @@ class Directory:
         if candidates:
             self.forget(max(candidates, key=lambda peer: (peer.failures, -peer.heard_at)).peer_id)
         return bool(candidates)
+
+
+def _shown_name(name_untrusted: str, peer_id: str) -> str:
+    return clean_name(name_untrusted) or peer_id[:8]
 
 
 def _games_of(peer: PeerRecord) -> int:

@@ -160,6 +160,14 @@ class ListenAddrs(Message):
 
 
 @attrs.frozen(kw_only=True)
+class Renamed(Message):
+    """What the sender is called now; it said another name when it greeted."""
+
+    peer_id: str = attrs.field(validator=_text(PEER_ID_CHARS))
+    name: str = attrs.field(validator=_text(limits.MAX_NAME_CHARS))
+
+
+@attrs.frozen(kw_only=True)
 class Goodbye(Message):
     """The sender leaves. A hint: nothing is wrong without it."""
 
@@ -379,6 +387,7 @@ MESSAGES: Final[dict[str, type[Message]]] = {
         Ping,
         Pong,
         ListenAddrs,
+        Renamed,
         Goodbye,
         GetLibrary,
         ListGames,

@@ -32,7 +32,7 @@ class Presence:
 
     peer_id: str
     instance: bytes
-    name: str
+    name: Callable[[], str]
     published: Callable[[], PublishedLibrary]
     reachable: Reachable = attrs.field(factory=lambda: Reachable(()))
     features: dict[str, object] = attrs.field(factory=lambda: {"version": __version__})
@@ -51,7 +51,7 @@ class Presence:
             library_rev=library.rev if known else None,
             library_digest=library.digest if known else None,
             features=dict(self.features),
-            name=self.name,
+            name=self.name(),
         )
 
     def advertisement(self) -> Advertisement:
@@ -61,9 +61,14 @@ class Presence:
             proto_ver=limits.PROTOCOL_VERSION,
             addresses=self.reachable.advertised,
             library_rev=self.published().rev,
-            hostname=self.name,
+            hostname=self.name(),
             start=self.instance.hex()[:6],
         )
+
+    def renamed(self, sessions: Sessions) -> None:
+        """`name` is another now: let peers and the record know."""
+        self._renewal_due.set()
+        sessions.tell(m.Renamed(peer_id=self.peer_id, name=self.name()))
 
     @asynccontextmanager
     async def watched(

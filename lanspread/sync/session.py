@@ -218,6 +218,10 @@ class Session:
                     if message.peer_id != self.peer_id:
                         raise PeerMisbehaved("addresses of somebody else")
                     self._handlers.control(self, message)
+                case m.Renamed():
+                    if message.peer_id != self.peer_id:
+                        raise PeerMisbehaved("a name of somebody else")
+                    self._handlers.control(self, message)
                 case m.LibrarySummary() | m.LibraryDelta():
                     if message.peer_id != self.peer_id:
                         raise PeerMisbehaved("a library message about somebody else")

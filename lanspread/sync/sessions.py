@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import attrs
 import structlog
 import trio
 
@@ -303,14 +304,21 @@ class Sessions:
 
     def _on_control(self, session: Session, message: m.Message) -> None:
         """Take note of a control message that says something of the peer."""
-        if not isinstance(message, m.ListenAddrs):
-            self._followers.on_control(session, message)
-            return
-        host = session.connection.remote_address.host
-        found = usable_addresses(message.listen_addrs, from_host=host)
-        if found and self._current.get(session.peer_id) is session:
-            self.directory.moved(session.peer_id, found)
-            self.news.changed(session.peer_id)
+        is_current = self._current.get(session.peer_id) is session
+        match message:
+            case m.ListenAddrs():
+                host = session.connection.remote_address.host
+                found = usable_addresses(message.listen_addrs, from_host=host)
+                if found and is_current:
+                    self.directory.moved(session.peer_id, found)
+                    self.news.changed(session.peer_id)
+            case m.Renamed():
+                session.body = attrs.evolve(session.body, name=message.name)
+                if is_current:
+                    self.directory.rename(session.peer_id, message.name)
+                    self.news.changed(session.peer_id)
+            case _:
+                self._followers.on_control(session, message)
 
     def _on_suspected(self, session: Session) -> None:
         if self._current.get(session.peer_id) is session:

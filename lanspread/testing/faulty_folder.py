@@ -43,19 +43,19 @@ class FaultyFolder(Closing):
         self._files.look("folder", self._whole(rel))
         return FaultyFolder(self._inner.folder(rel, follow=follow), self._files)
 
-    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> FaultyFile:
+    def open(self, rel: str, mode: Literal["read", "write", "create", "new"]) -> FaultyFile:
         path = self._whole(rel)
         self._files.look("open", path)
-        if mode == "create" and not self._inner.exists(rel):
+        if mode in ("create", "new") and not self._inner.exists(rel):
             self._files.step("create", path)
         return FaultyFile(self._inner.open(rel, mode), self._files, path)
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
         path = self._whole(rel)
         self._files.look("exists", path)
         if not self._inner.exists(rel):
             self._files.step("make_folder", path)
-        self._inner.make_folder(rel)
+        self._inner.make_folder(rel, like=like)
 
     def rename(self, source: str, target: str) -> None:
         self._files.step("rename", self._whole(source), self._whole(target))
@@ -127,6 +127,10 @@ class FaultyFile(Closing):
     def truncate(self, size: int) -> None:
         self._files.step("truncate", self._path)
         self._inner.truncate(size)
+
+    def start_sync(self, offset: int, size: int) -> None:
+        self._files.look("start_sync", self._path)
+        self._inner.start_sync(offset, size)
 
     def sync(self) -> None:
         self._files.step("sync", self._path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from lanspread import limits
 from lanspread.seams import Address
 from lanspread.testing import network
 from lanspread.testing.entropy import SeededEntropy
@@ -25,6 +26,8 @@ class VirtualHost:
         self.name = name
         self.alive = True
         self.plugged_in = True
+        # What the card carries over IPv4, without headers; 8,972 where jumbo frames are on.
+        self.payload_bytes = limits.QUIC_PAYLOAD_BYTES
         self.suspend_clock = VirtualSuspendClock()
         self.entropy = SeededEntropy(f"{lan.seed}/entropy/{name}")
         self._lan = lan

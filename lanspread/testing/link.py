@@ -15,12 +15,14 @@ class Link:
     """The properties of a wire. Times in seconds, probabilities from 0 to 1.
 
     A reordered datagram arrives `reorder_s` later than it would have. With a rate, datagrams queue
-    for at most `queue_s` before the wire and are dropped beyond that, as a switch does.
+    for at most `queue_s` before the wire and are dropped beyond that, as a switch does. Datagrams
+    above `payload_bytes` vanish and nobody is told, as where a bridge takes no jumbo frames.
     """
 
     latency_s: float = 0.000_5
     jitter_s: float = 0.0
     bytes_per_s: float | None = None
+    payload_bytes: int | None = None
     queue_s: float = 0.05
     loss: float = 0.0
     duplication: float = 0.0
@@ -40,6 +42,9 @@ class Wire:
     def arrivals(self, size_bytes: int, now: float) -> list[float]:
         """When a datagram sent now arrives: never, once or twice."""
         link = self.link
+        if link.payload_bytes is not None and size_bytes > link.payload_bytes:
+            self.dropped += 1
+            return []
         sent_at = now
         if link.bytes_per_s is not None:
             begins = max(now, self.free_at)

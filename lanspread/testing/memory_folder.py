@@ -15,7 +15,7 @@ from lanspread.testing.memory_nodes import FileNode, FolderNode, LinkNode, Node,
 if TYPE_CHECKING:
     from lanspread.testing.memory_files import MemoryFileSystem
 
-Mode = Literal["read", "write", "create"]
+Mode = Literal["read", "write", "create", "new"]
 
 
 class MemoryFolder(Closing):
@@ -72,7 +72,9 @@ class MemoryFolder(Closing):
             raise failure(errno.EINVAL if mode == "read" else errno.EISDIR)
         parent, name = self._parent(rel)
         node = parent.children.get(name)
-        if node is None and mode == "create":
+        if node is not None and mode == "new":
+            raise failure(errno.EEXIST, rel)
+        if node is None and mode in ("create", "new"):
             self._writable(parent, rel)
             node = self._make_file(parent, name)
         match node:
@@ -86,7 +88,7 @@ class MemoryFolder(Closing):
                 return MemoryFile(self._files, node, name, writable=mode != "read")
         raise failure(errno.EINVAL, rel)
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
         parent, name = self._parent(rel)
         there = parent.children.get(name)
         if there is None:
@@ -270,6 +272,10 @@ class MemoryFile(Closing):
         node.resize(size, self._files.space)
         unsynced.changes.append(Resize(size))
         node.mtime_ns = self._files.now_ns()
+
+    def start_sync(self, offset: int, size: int) -> None:
+        """What the power leaves of unsynced bytes is `power`'s to choose, with this or without."""
+        self._open()
 
     def sync(self) -> None:
         self._files.ledger.sync_file(self._open())

@@ -19,6 +19,7 @@ from lanspread import limits
 from lanspread.seams import Address, LocalAddress
 from lanspread.transport import addresses as real
 from lanspread.transport.addresses import parse_host
+from lanspread.transport.path_mtu import IPV6_EXTRA_HEADER_BYTES
 
 if TYPE_CHECKING:
     from lanspread.testing.host import VirtualHost
@@ -75,6 +76,11 @@ class VirtualSocket:
 
     def reaches(self, address: Address) -> bool:
         return can_reach(self._address, address)
+
+    def path_payload(self, address: Address) -> int | None:
+        """What the host's card carries; what the wire does is for the peers to find out."""
+        extra = IPV6_EXTRA_HEADER_BYTES if is_ipv6(address.host) else 0
+        return self._host.payload_bytes - extra
 
     async def receive(self) -> list[tuple[bytes, Address]]:
         """Raises `trio.BusyResourceError` if another task receives already."""

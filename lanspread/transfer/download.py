@@ -1,12 +1,14 @@
 """Fetching the blocks of one download: the shell around plan and transaction.
 
-`Download.fetch` owns one nursery: a task that recruits sources, a few bounded workers per source,
-one that makes checkpoints. Whatever ends it, the disk is as the transaction's own rules say.
+`Download.fetch` owns one nursery: a task that recruits sources, one per source that asks for what
+the schedule says, with a task for each chunk, one that makes checkpoints. Whatever ends it, the
+disk is as the transaction's own rules say.
 Source: ARCHITECTURE.md, "Downloading".
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -22,6 +24,7 @@ from lanspread.fs.download.transaction import DownloadTransaction
 from lanspread.fs.manifest import block_digest
 from lanspread.sync.bell import Bell, wait_any
 from lanspread.sync.session import Session
+from lanspread.transfer.buffers import Buffers
 from lanspread.transfer.operation import Operation, RateMeter, SourceRates
 from lanspread.transfer.paths import open_source
 from lanspread.transfer.plan import (
@@ -30,13 +33,15 @@ from lanspread.transfer.plan import (
     Plan,
     blocks_to_fetch,
     chunk_bytes_for,
-    make_chunks,
+    make_pieces,
 )
 from lanspread.transfer.reference import MANIFEST_TIMEOUT_S, fetch_digests, fetch_manifest
+from lanspread.transfer.schedule import Schedule
 from lanspread.transfer.search import DIGESTS_TIMEOUT_S
 from lanspread.transfer.source import (
     ChunkRequest,
     ChunkSource,
+    SourceBusy,
     SourceChanged,
     SourceError,
     SourceLied,
@@ -47,7 +52,8 @@ from lanspread.transfer.standing import Standing
 
 _log = structlog.get_logger(__name__)
 
-_RETRY_S = 0.25
+# A source without anything to do looks this often whether an answer of another is late.
+_LOOK_S = 0.1
 
 
 class Download:
@@ -67,7 +73,7 @@ class Download:
         self._standing = standing
         self._in_use: dict[str, Session] = {}
         self._scopes: dict[Assignment, trio.CancelScope] = {}
-        # Rings for workers when a chunk may be free, and for the recruiter when a source ended.
+        # Rings for sources when a piece or a buffer may be free; for the recruiter when one ended.
         self._changed = Bell()
         self._source_ended = Bell()
         self._written = Bell()
@@ -87,8 +93,11 @@ class Download:
         what is written is verified; no task of it goes on.
         """
         make_plan = partial(_plan_of, reference, numbers, transaction.known)
-        plan = await self._context.threads.run(make_plan, pool="hash")
-        work = _Work(reference, plan, transaction, self._operation.done_bytes)
+        plan, buffers = await self._context.threads.run(make_plan, pool="hash")
+        chunk_bytes = chunk_bytes_for(reference.manifest.total_bytes)
+        schedule = Schedule(plan, chunk_bytes, buffers.most)
+        known_bytes = self._operation.done_bytes
+        work = _Work(reference, plan, schedule, buffers, transaction, known_bytes)
         if plan.finished:
             self._finished.set()
         async with trio.open_nursery() as nursery:
@@ -114,17 +123,17 @@ class Download:
                 current = self._in_use.get(session.peer_id)
                 if current is None:
                     self._in_use[session.peer_id] = session
-                    if self._sources.note_session(session):
-                        work.plan.forget_failures(session.peer_id)
-                    nursery.start_soon(self._use, session, work)
+                    anew = self._sources.note_session(session)
+                    nursery.start_soon(self._use, session, work, anew)
             if not self._in_use and not work.plan.finished:
                 self._standing.halt("no_sources")
             with trio.move_on_after(REJOIN_S):
                 await wait_any(rung, ended)
 
-    async def _use(self, session: Session, work: _Work) -> None:
-        """All work with one source; ends when it is gone, unable or dropped."""
+    async def _use(self, session: Session, work: _Work, anew: bool) -> None:
+        """All work with one source, on a session that is new or not; ends when it cannot go on."""
         peer_id = session.peer_id
+        joined = False
         try:
             await self._check_unknown(session, work.reference)
             async with (
@@ -132,13 +141,16 @@ class Download:
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(self._watch, session, nursery.cancel_scope)
-                for _ in range(limits.PIPELINE_DEPTH):
-                    nursery.start_soon(self._guarded_worker, source, work, nursery.cancel_scope)
+                work.schedule.join(peer_id, anew=anew)
+                joined = True
+                await self._ask(source, work, nursery)
         except (SourceLied, LanspreadError) as error:
             self._sources.drop(peer_id, str(error))
         except (SourceError, trio.TooSlowError) as error:
             self._sources.leave_out(peer_id, str(error))
         finally:
+            if joined:
+                work.schedule.leave(peer_id)
             if self._in_use.get(peer_id) is session:
                 del self._in_use[peer_id]
             self._changed.ring()
@@ -147,7 +159,7 @@ class Download:
     async def _watch(self, session: Session, scope: trio.CancelScope) -> None:
         """End the work with a source whose session ended, or that answers no ping any more.
 
-        Workers that wait for a chunk would notice neither.
+        Who waits for a chunk would notice neither.
         """
         connection = session.connection
         while True:
@@ -180,48 +192,53 @@ class Download:
         if offered.block_bytes != reference.block_bytes or digests != reference.digests:
             raise SourceChanged("its files have other bytes: it is another variant")
 
-    async def _guarded_worker(
-        self, source: ChunkSource, work: _Work, scope: trio.CancelScope
-    ) -> None:
-        """One worker; a fault of the source ends all its workers, once."""
-        try:
-            await self._work(source, work)
-        except SourceLied as error:
-            self._sources.drop(source.peer_id, str(error))
-            scope.cancel()
-        except SourceError as error:
-            self._sources.leave_out(source.peer_id, str(error))
-            scope.cancel()
+    async def _ask(self, source: ChunkSource, work: _Work, nursery: trio.Nursery) -> None:
+        """Ask a source for what it is to fetch, each chunk in a task of its own, until cancelled.
 
-    async def _work(self, source: ChunkSource, work: _Work) -> None:
-        buffer = bytearray()
+        Raises `SourceUnable` if it failed too often with all that is left.
+        """
+        peer_id, schedule = source.peer_id, work.schedule
         while True:
             changed = self._changed.next()
-            assignment = work.plan.take(source.peer_id)
-            if assignment is None:
-                if not work.plan.active and not work.plan.finished:
-                    raise SourceUnable("it failed too often with all that is left")
+            now = trio.current_time()
+            schedule.widen(peer_id, source.side_by_side)
+            while (assignment := schedule.next(peer_id, now)) is not None:
+                nursery.start_soon(self._guarded_fetch, source, assignment, work, nursery)
+            if schedule.is_barred(peer_id, now):
+                raise SourceUnable("it failed too often with all that is left")
+            # One with nothing to do has to see by itself that others are late, or its rest over.
+            idle = not schedule.is_full(peer_id, now)
+            with trio.move_on_after(_LOOK_S if idle else math.inf):
                 await changed.wait()
-                continue
-            if len(buffer) < assignment.chunk.length:
-                buffer = bytearray(assignment.chunk.length)
-            failed = True
-            try:
-                with memoryview(buffer)[: assignment.chunk.length] as into:
-                    await self._fetch_chunk(source, assignment, work, into)
-                failed = False
-            except SourceUnable as error:
-                _log.info("a chunk failed", peer=source.peer_id, why=str(error))
-                again = work.plan.give_back(assignment, failed=True)
-                self._changed.ring()
-                if not again:
-                    raise
-                await trio.sleep(_RETRY_S)
-            finally:
-                # Gone, changed, cancelled: not held against the source, but handed back at once.
-                if failed:
-                    work.plan.give_back(assignment, failed=False)
-                    self._changed.ring()
+
+    async def _guarded_fetch(
+        self, source: ChunkSource, assignment: Assignment, work: _Work, nursery: trio.Nursery
+    ) -> None:
+        """Fetch one chunk; a fault of the source ends all work with it, once."""
+        schedule = work.schedule
+        held = True
+        try:
+            with work.buffers.take(assignment.chunk.length) as into:
+                await self._fetch_chunk(source, assignment, work, into)
+            held = False
+        except SourceUnable as error:
+            _log.info("a chunk failed", peer=source.peer_id, why=str(error))
+            held = False
+            busy = isinstance(error, SourceBusy)
+            if not schedule.failed(assignment, trio.current_time(), busy=busy):
+                self._sources.leave_out(source.peer_id, str(error))
+                nursery.cancel_scope.cancel()
+        except SourceLied as error:
+            self._sources.drop(source.peer_id, str(error))
+            nursery.cancel_scope.cancel()
+        except SourceError as error:
+            self._sources.leave_out(source.peer_id, str(error))
+            nursery.cancel_scope.cancel()
+        finally:
+            # Gone, changed, cancelled: not held against the source, but handed back at once.
+            if held:
+                schedule.give_back(assignment)
+            self._changed.ring()
 
     async def _fetch_chunk(
         self, source: ChunkSource, assignment: Assignment, work: _Work, into: memoryview
@@ -232,21 +249,25 @@ class Download:
             self._scopes[assignment] = scope
             try:
                 await source.fetch(request, into)
+                work.schedule.answered(assignment, trio.current_time())
+                self._changed.ring()
                 self.bytes_fetched += len(into)
                 self._source_rates.add(source.peer_id, len(into))
                 await self._context.threads.run(_verify_and_write, work.transaction, chunk, into)
-                for useless in work.plan.done(assignment):
-                    if useless in self._scopes:
-                        self._scopes[useless].cancel()
-                self._operation.done_bytes = work.known_bytes + work.plan.done_bytes
-                self._sources.proved(source.peer_id)
-                self._standing.move()
-                self._written.ring()
-                self._changed.ring()
-                if work.plan.finished:
-                    self._finished.set()
+                self._note_done(assignment, work)
             finally:
                 del self._scopes[assignment]
+
+    def _note_done(self, assignment: Assignment, work: _Work) -> None:
+        for useless in work.schedule.done(assignment):
+            if useless in self._scopes:
+                self._scopes[useless].cancel()
+        self._operation.done_bytes = work.known_bytes + work.plan.done_bytes
+        self._sources.proved(assignment.source)
+        self._standing.move()
+        self._written.ring()
+        if work.plan.finished:
+            self._finished.set()
 
     async def report(self) -> None:
         """Tell how far it is, until cancelled."""
@@ -271,17 +292,24 @@ class Download:
             )
 
 
-def _plan_of(reference: Reference, numbers: tuple[int, ...], known: bytearray) -> Plan:
+def _plan_of(
+    reference: Reference, numbers: tuple[int, ...], known: bytearray
+) -> tuple[Plan, Buffers]:
     blocks = blocks_to_fetch(reference, numbers, known)
-    return Plan(make_chunks(blocks, chunk_bytes_for(reference.manifest.total_bytes)))
+    pieces = make_pieces(blocks, limits.MIN_CHUNK_BYTES)
+    longest = max((piece.length for piece in pieces), default=0)
+    largest = max(longest, chunk_bytes_for(reference.manifest.total_bytes))
+    return Plan(pieces), Buffers(limits.MAX_DOWNLOAD_BUFFER_BYTES, largest)
 
 
 @attrs.frozen
 class _Work:
-    """What the workers of one download share."""
+    """What the sources of one download share."""
 
     reference: Reference
     plan: Plan
+    schedule: Schedule
+    buffers: Buffers
     transaction: DownloadTransaction
     # What was there before anything was fetched.
     known_bytes: int
@@ -290,7 +318,7 @@ class _Work:
 def _verify_and_write(transaction: DownloadTransaction, chunk: Chunk, view: memoryview) -> None:
     """Verify every block of a chunk, then write them all. Blocking."""
     at = 0
-    for block in chunk.blocks:
+    for block in chunk.blocks():
         if block_digest(view[at : at + block.length]) != block.digest:
             raise SourceLied("it sent bytes that do not match their digest")
         at += block.length
@@ -299,6 +327,6 @@ def _verify_and_write(transaction: DownloadTransaction, chunk: Chunk, view: memo
 
 def _placed(chunk: Chunk, view: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     at = 0
-    for block in chunk.blocks:
+    for block in chunk.blocks():
         yield block.file, block.offset, view[at : at + block.length]
         at += block.length

@@ -60,6 +60,10 @@ class _LaneSource:
     def peer_id(self) -> str:
         return self._quic.peer_id
 
+    @property
+    def side_by_side(self) -> int:
+        return max(1, len(self._up))
+
     async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         lane = await self._take()
         if lane is not None:

@@ -1,7 +1,7 @@
 """The plan of one download: which blocks are missing and who is fetching which. Pure.
 
-Workers pull: a source that is free takes the next chunk, so a fast one does more. All methods
-return at once; the shell (`lanspread.transfer.download`) does the waiting.
+Pieces are what is handed out and handed back: a block, or small ones that follow one another. Which
+source gets how many of them when is the business of `lanspread.transfer.schedule`.
 Source: ARCHITECTURE.md, "Downloading".
 """
 
@@ -27,20 +27,29 @@ class Block:
 
 
 @attrs.frozen(eq=False)
-class Chunk:
-    """Whole blocks that are asked for in one request."""
+class Piece:
+    """Whole blocks that stay together. `number` is its place in the order of the files."""
 
     number: int
     blocks: tuple[Block, ...]
+    length: int
 
-    @property
-    def length(self) -> int:
-        return sum(block.length for block in self.blocks)
+
+@attrs.frozen(eq=False)
+class Chunk:
+    """Pieces that are asked for in one request, in ascending order."""
+
+    pieces: tuple[Piece, ...]
+    length: int
+
+    def blocks(self) -> Iterator[Block]:
+        """All of them, as their bytes stand in the answer."""
+        return (block for piece in self.pieces for block in piece.blocks)
 
     def extents(self) -> tuple[tuple[int, int, int], ...]:
         """As they stand in the request; blocks that follow one another in a file are one extent."""
         extents: list[tuple[int, int, int]] = []
-        for block in self.blocks:
+        for block in self.blocks():
             if extents:
                 number, offset, length = extents[-1]
                 if number == block.file and offset + length == block.offset:
@@ -72,36 +81,39 @@ def blocks_to_fetch(
 
 
 def chunk_bytes_for(total_bytes: int) -> int:
-    """How much to ask for at once: large for large games, small enough to share out small ones."""
+    """The most to ask for at once: large for large games, small enough to share out small ones."""
     return max(limits.MIN_CHUNK_BYTES, min(limits.CHUNK_BYTES, total_bytes // 64))
 
 
-def make_chunks(blocks: Iterable[Block], chunk_bytes: int) -> list[Chunk]:
-    """Blocks gathered, in their order, into chunks of about `chunk_bytes`."""
-    chunks: list[Chunk] = []
+def make_pieces(blocks: Iterable[Block], piece_bytes: int) -> list[Piece]:
+    """Blocks gathered, in their order, into pieces of at most `piece_bytes`, or of one block."""
+    pieces: list[Piece] = []
     gathered: list[Block] = []
     size = 0
     for block in blocks:
-        full = size + block.length > chunk_bytes or len(gathered) >= limits.MAX_CHUNK_EXTENTS
+        full = size + block.length > piece_bytes or len(gathered) >= limits.MAX_CHUNK_EXTENTS
         if gathered and full:
-            chunks.append(Chunk(len(chunks), tuple(gathered)))
+            pieces.append(Piece(len(pieces), tuple(gathered), size))
             gathered, size = [], 0
         gathered.append(block)
         size += block.length
     if gathered:
-        chunks.append(Chunk(len(chunks), tuple(gathered)))
-    return chunks
+        pieces.append(Piece(len(pieces), tuple(gathered), size))
+    return pieces
 
 
 class Plan:
-    """Which chunks wait, are being fetched, or are done."""
+    """Which pieces wait, are being fetched, or are done. All methods return at once."""
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
-        self._waiting: deque[Chunk] = deque(chunks)
-        self._active: dict[Chunk, list[Assignment]] = {}
-        self._failures: dict[tuple[Chunk, str], int] = {}
-        self._left = len(chunks)
-        self.total_bytes = sum(chunk.length for chunk in chunks)
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self._waiting: deque[Piece] = deque(pieces)
+        # Who is fetching a piece that is not done: one, or two at the end.
+        self._active: dict[Piece, list[Assignment]] = {}
+        self._out: dict[Assignment, None] = {}
+        self._failures: dict[tuple[Piece, str], int] = {}
+        self._left = len(pieces)
+        self.total_bytes = sum(piece.length for piece in pieces)
+        self.waiting_bytes = self.total_bytes
         self.done_bytes = 0
 
     @property
@@ -109,61 +121,108 @@ class Plan:
         return self._left == 0
 
     @property
+    def next_bytes(self) -> int:
+        """The length of the piece that waits first; 0 if none does."""
+        return self._waiting[0].length if self._waiting else 0
+
+    @property
     def active(self) -> int:
         """How many assignments are out."""
-        return sum(len(assigned) for assigned in self._active.values())
+        return len(self._out)
 
-    def take(self, source: str) -> Assignment | None:
-        """The next chunk for a source, or None if there is none for it now.
+    def take(self, source: str, most_bytes: int) -> Assignment | None:
+        """The next pieces that a source may have, in one chunk; None if there are none.
 
-        When nothing waits any more, the chunk that has been out for longest at one other source is
-        given out a second time, so that a slow source does not hold up the end.
+        At least one; further ones as long as they fit.
         """
-        for _ in range(len(self._waiting)):
-            chunk = self._waiting.popleft()
-            if self._may(chunk, source):
-                return self._assign(chunk, source)
-            self._waiting.append(chunk)
-        for chunk, assigned in self._active.items():
-            alone = len(assigned) == 1 and assigned[0].source != source
-            if alone and self._may(chunk, source):
-                return self._assign(chunk, source)
-        return None
+        taken: list[Piece] = []
+        passed: list[Piece] = []
+        size = blocks = 0
+        while self._waiting:
+            piece = self._waiting[0]
+            size += piece.length
+            blocks += len(piece.blocks)
+            if taken and (size > most_bytes or blocks > limits.MAX_CHUNK_EXTENTS):
+                break
+            self._waiting.popleft()
+            if self._may(piece, source):
+                taken.append(piece)
+            else:
+                size -= piece.length
+                blocks -= len(piece.blocks)
+                passed.append(piece)
+        self._waiting.extendleft(reversed(passed))
+        if not taken:
+            return None
+        # What was handed back may stand in another order than the files.
+        taken.sort(key=lambda piece: piece.number)
+        assignment = self._assign(taken, source)
+        self.waiting_bytes -= assignment.chunk.length
+        return assignment
+
+    def elsewhere(self, source: str) -> Iterator[Assignment]:
+        """What others are fetching, each alone, and this source may fetch as well."""
+        for assignment in self._out:
+            if assignment.source != source and all(
+                len(self._active.get(piece, ())) == 1 and self._may(piece, source)
+                for piece in assignment.chunk.pieces
+            ):
+                yield assignment
+
+    def double(self, assignment: Assignment, source: str) -> Assignment:
+        """Have one of `elsewhere` fetched by this source too; whoever is first is used."""
+        return self._assign(assignment.chunk.pieces, source)
 
     def done(self, assignment: Assignment) -> list[Assignment]:
         """The chunk is verified and written; returns the assignments that this makes useless."""
-        assigned = self._active.pop(assignment.chunk, None)
-        if assigned is None:
-            return []
-        self._left -= 1
-        self.done_bytes += assignment.chunk.length
-        return [other for other in assigned if other is not assignment]
+        self._out.pop(assignment, None)
+        others: dict[Assignment, None] = {}
+        for piece in assignment.chunk.pieces:
+            assigned = self._active.pop(piece, None)
+            if assigned is not None:
+                self._left -= 1
+                self.done_bytes += piece.length
+                others.update((other, None) for other in assigned if other is not assignment)
+        useless = [
+            other
+            for other in others
+            if not any(piece in self._active for piece in other.chunk.pieces)
+        ]
+        for other in useless:
+            self._out.pop(other, None)
+        return useless
 
     def give_back(self, assignment: Assignment, *, failed: bool) -> bool:
-        """The chunk was not fetched. Whether the source may have it again.
+        """The chunk was not fetched. Whether the source may have all of it again.
 
         `failed` counts against the source; a chunk that was handed back for other reasons does not.
         """
-        key = (assignment.chunk, assignment.source)
-        if failed:
-            self._failures[key] = self._failures.get(key, 0) + 1
-        assigned = self._active.get(assignment.chunk)
-        if assigned is not None and assignment in assigned:
-            assigned.remove(assignment)
-            if not assigned:
-                del self._active[assignment.chunk]
-                self._waiting.appendleft(assignment.chunk)
-        return self._failures.get(key, 0) < limits.MAX_RETRY_COUNT
+        self._out.pop(assignment, None)
+        source = assignment.source
+        for piece in reversed(assignment.chunk.pieces):
+            if failed:
+                self._failures[piece, source] = self._failures.get((piece, source), 0) + 1
+            assigned = self._active.get(piece)
+            if assigned is not None and assignment in assigned:
+                assigned.remove(assignment)
+                if not assigned:
+                    del self._active[piece]
+                    self._waiting.appendleft(piece)
+                    self.waiting_bytes += piece.length
+        return all(self._may(piece, source) for piece in assignment.chunk.pieces)
 
     def forget_failures(self, source: str) -> None:
-        """A new session with the source begins with a clean slate."""
+        """The source begins with a clean slate."""
         for key in [key for key in self._failures if key[1] == source]:
             del self._failures[key]
 
-    def _may(self, chunk: Chunk, source: str) -> bool:
-        return self._failures.get((chunk, source), 0) < limits.MAX_RETRY_COUNT
+    def _may(self, piece: Piece, source: str) -> bool:
+        return self._failures.get((piece, source), 0) < limits.MAX_RETRY_COUNT
 
-    def _assign(self, chunk: Chunk, source: str) -> Assignment:
+    def _assign(self, pieces: Sequence[Piece], source: str) -> Assignment:
+        chunk = Chunk(tuple(pieces), sum(piece.length for piece in pieces))
         assignment = Assignment(chunk, source)
-        self._active.setdefault(chunk, []).append(assignment)
+        self._out[assignment] = None
+        for piece in pieces:
+            self._active.setdefault(piece, []).append(assignment)
         return assignment

@@ -25,7 +25,7 @@ from lanspread.sync import messages as m
 from lanspread.sync.announcer import Announcer
 from lanspread.sync.errors import PeerMisbehaved, RequestReset
 from lanspread.sync.exchange import Responder
-from lanspread.sync.fair import FairSlots
+from lanspread.sync.fair import FairSlots, TooManyWait
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.session import Handler, Session
 from lanspread.transfer.access import GameAccess, GameBusy
@@ -72,7 +72,7 @@ class Server:
         self._up = up
         self._allows = allows
         self._block_bytes = block_bytes
-        self._slots = FairSlots(limits.MAX_SERVED_CHUNKS)
+        self._slots = FairSlots(limits.MAX_SERVED_CHUNKS, limits.MAX_WAITING_CHUNKS)
         self._sending: dict[Session, int] = {}
         self._digesting: set[Session] = set()
         self._digest_turns = DigestTurns()
@@ -169,13 +169,13 @@ class Server:
             raise Refusal(m.ERROR_TOO_LARGE, "ask for chunks")
         extents = [(number, 0, entry.size)] if entry.size else []
         async with self._reading(session, game, extents) as reader:
-            await self._send(reader, m.FileData(size=entry.size), responder)
+            await self._send(session, reader, m.FileData(size=entry.size), responder)
 
     async def get_chunk(
         self, session: Session, request: m.GetGameFileChunk, responder: Responder
     ) -> None:
         async with self.chunk(session, request) as reader:
-            await self._send(reader, m.ChunkData(size=request.length), responder)
+            await self._send(session, reader, m.ChunkData(size=request.length), responder)
 
     @asynccontextmanager
     async def chunk(
@@ -198,7 +198,7 @@ class Server:
     async def _reading(
         self, session: Session, game: LocalGame, extents: Sequence[m.Extent]
     ) -> AsyncIterator[ExtentReader]:
-        async with self._slot(session):
+        async with self.slot(session, sum(extent[2] for extent in extents)):
             try:
                 with self._access.reading(game.id) as scope:
                     async with self._open(game, extents) as reader:
@@ -227,28 +227,39 @@ class Server:
             reader.close()
             folder.close()
 
-    async def _send(self, reader: ExtentReader, header: m.Message, responder: Responder) -> None:
+    async def _send(
+        self, session: Session, reader: ExtentReader, header: m.Message, responder: Responder
+    ) -> None:
         # The first bytes come before the header, so that most changes are a clear answer.
         data = await self._threads.run(reader.read, _READ_BYTES)
         await responder.send(header)
         while data:
             view = memoryview(data)
-            for at in range(0, len(view), _SEND_BYTES):
-                piece = view[at : at + _SEND_BYTES]
-                await self._up.take(len(piece))
+            while view:
+                piece = view[: self._up.piece(_SEND_BYTES)]
+                await self._up.take(len(piece), session)
                 await responder.send_raw(piece)
+                view = view[len(piece) :]
             data = await self._threads.run(reader.read, _READ_BYTES)
 
     @asynccontextmanager
-    async def _slot(self, session: Session) -> AsyncIterator[None]:
-        """A share of the memory that answers may hold; one host cannot take all of it."""
+    async def slot(self, session: Session, size: int) -> AsyncIterator[None]:
+        """A share of the memory and the time that answers take, for `size` bytes of files.
+
+        Sessions that want more than there is get as many bytes each; one host cannot take all of
+        it, and one session cannot fill the queue. Raises `Refusal` (busy) where waiting would be in
+        vain. Cancelled waiting holds nothing.
+        """
         mine = self._sending.get(session, 0)
         if mine >= limits.MAX_SERVED_CHUNKS_PER_SESSION:
             raise Refusal(m.ERROR_BUSY, "too many requests at once")
         self._sending[session] = mine + 1
         try:
-            async with self._slots.take(session.connection.remote_address.host):
+            host = session.connection.remote_address.host
+            async with self._slots.take(host, session, size):
                 yield
+        except TooManyWait as error:
+            raise Refusal(m.ERROR_BUSY, "too many others are being served") from error
         finally:
             self._sending[session] -= 1
             if not self._sending[session]:

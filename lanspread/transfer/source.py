@@ -38,7 +38,11 @@ class SourceChanged(SourceError):
 
 
 class SourceUnable(SourceError):
-    """The source cannot or will not answer now: busy, silent, reset."""
+    """The source cannot or will not answer now: silent, reset."""
+
+
+class SourceBusy(SourceUnable):
+    """The source says that it has too much to do."""
 
 
 class SourceLied(SourceError):
@@ -64,6 +68,10 @@ class ChunkSource(Protocol):
     @property
     def peer_id(self) -> str: ...
 
+    @property
+    def side_by_side(self) -> int:
+        """How many answers can come at the full rate at once; asked for fewer, part is idle."""
+
     async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         """Fill `into`, which is as long as the request. Raises `SourceError`.
 
@@ -82,6 +90,10 @@ class QuicSource:
     @property
     def peer_id(self) -> str:
         return self.session.peer_id
+
+    @property
+    def side_by_side(self) -> int:
+        return 1
 
     async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         message = m.GetGameFileChunk(
@@ -108,14 +120,15 @@ class QuicSource:
                         raise PeerMisbehaved("an answer of another length than asked for")
                     at = 0
                     while at < length:
-                        data = await exchange.raw(min(length - at, limits.READ_BYTES))
+                        most = self._down.piece(limits.READ_BYTES)
+                        data = await exchange.raw(min(length - at, most))
                         if not data:
                             raise PeerMisbehaved("an answer that ends early")
                         into[at : at + len(data)] = data
                         at += len(data)
                         # Our own limit is no silence of theirs.
                         silence.deadline = float("inf")
-                        await self._down.take(len(data))
+                        await self._down.take(len(data), self.session)
                         silence.deadline = trio.current_time() + limits.REQUEST_SILENCE_S
                     if await exchange.raw(1):
                         raise PeerMisbehaved("an answer that goes on behind its end")
@@ -137,6 +150,8 @@ class source_errors:
                 raise SourceLied(str(error)) from error
             case RequestRefused(code=m.ERROR_CHANGED | m.ERROR_NOT_FOUND):
                 raise SourceChanged(str(error)) from error
+            case RequestRefused(code=m.ERROR_BUSY):
+                raise SourceBusy(str(error)) from error
             case RequestReset(code=m.RESET_CHANGED):
                 raise SourceChanged(str(error)) from error
             case SyncError():

@@ -16,9 +16,10 @@ import attrs
 from aioquic.quic.retry import QuicRetryTokenHandler
 
 from lanspread.seams import Address
-from lanspread.transport.engines import HOST_CID_BYTES, SMALLEST_PAYLOAD_BYTES, SUPPORTED_VERSIONS
+from lanspread.transport.engines import HOST_CID_BYTES, SUPPORTED_VERSIONS
 from lanspread.transport.options import EndpointOptions
 from lanspread.transport.packets import LongHeader
+from lanspread.transport.path_mtu import SMALLEST_PAYLOAD_BYTES
 
 RETRY_CID_BYTES: Final = HOST_CID_BYTES
 

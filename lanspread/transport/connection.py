@@ -105,7 +105,7 @@ class Connection:
             self,
             sockets,
             socket,
-            queue_datagrams=options.datagram_queue,
+            options,
             handshake_deadline=now + options.handshake_timeout_s,
         )
 
@@ -169,6 +169,7 @@ class Connection:
             rtt_s=engine.rtt_s,
             congestion_window_bytes=engine.congestion_window_bytes,
             in_flight_bytes=engine.in_flight_bytes,
+            payload_bytes=engine.payload_bytes,
             datagrams_received=driver.datagrams_received,
             datagrams_sent=driver.datagrams_sent,
             bytes_received=driver.bytes_received,

@@ -21,6 +21,7 @@ from lanspread import limits
 from lanspread.seams import Address, DatagramSocket
 from lanspread.transport.engine import Engine
 from lanspread.transport.errors import CloseInfo, clean_reason
+from lanspread.transport.options import EndpointOptions
 from lanspread.transport.waiting import Wakeup
 
 # A timer that is still due after it was served must not make the driver spin, and the pacer's
@@ -58,7 +59,7 @@ class Driver:
         driven: Driven,
         sockets: Sequence[DatagramSocket],
         socket: DatagramSocket,
-        queue_datagrams: int,
+        options: EndpointOptions,
         handshake_deadline: float,
     ) -> None:
         self._engine = engine
@@ -66,10 +67,14 @@ class Driver:
         self._socket = socket
         self._via: dict[Address, DatagramSocket] | None = {} if len(sockets) > 1 else None
         self._inbox: deque[tuple[bytes, Address]] = deque()
-        self._queue_datagrams = queue_datagrams
+        self._inbox_bytes = 0
+        self._queue_datagrams = options.datagram_queue
+        self._queue_bytes = options.datagram_queue_bytes
         self._wakeup = Wakeup()
         self._handshake_deadline = handshake_deadline
         self._deadline = math.inf
+        self._path_address: Address | None = None
+        self._path_check_at = -math.inf
         self._close_request: tuple[int, str, bool] | None = None
         self._farewell: list[tuple[bytes, Address]] | None = None
         self._linger_until = -math.inf
@@ -85,9 +90,11 @@ class Driver:
     def post(self, data: bytes, address: Address, socket: DatagramSocket) -> bool:
         """Put a datagram into the inbox; False if it is full and the datagram was dropped."""
         inbox = self._inbox
-        if len(inbox) >= self._queue_datagrams:
+        held = self._inbox_bytes + len(data)
+        if len(inbox) >= self._queue_datagrams or held > self._queue_bytes:
             self.queue_drops += 1
             return False
+        self._inbox_bytes = held
         inbox.append((data, address))
         if self._via is not None and self._via.get(address) is not socket:
             self._remember(address, socket)
@@ -158,6 +165,8 @@ class Driver:
         if self._asked_to_close():
             # An event, or what the peer made us hold, has ended the connection.
             return self._say_goodbye(now)
+        if driven.established:
+            self._look_at_path(now)
         datagrams = engine.datagrams_to_send(now)
         driven.on_events(engine.take_events())
         if engine.ending is not None:
@@ -180,9 +189,24 @@ class Driver:
             inbox.clear()
         else:
             batch = [inbox.popleft() for _ in range(limits.DATAGRAM_BATCH)]
+        size = sum([len(data) for data, _ in batch])
+        self._inbox_bytes -= size
         self.datagrams_received += len(batch)
-        self.bytes_received += sum([len(data) for data, _ in batch])
+        self.bytes_received += size
         return batch
+
+    def _clear_inbox(self) -> None:
+        self._inbox.clear()
+        self._inbox_bytes = 0
+
+    def _look_at_path(self, now: float) -> None:
+        """Ask the system what the way to the peer carries, if that may have changed."""
+        address = self._engine.peer_address
+        if address is None or (address == self._path_address and now < self._path_check_at):
+            return
+        self._path_address = address = Address(*address[:2])
+        self._path_check_at = now + limits.PATH_CHECK_S
+        self._engine.path_is(self._socket_to(address).path_payload(address), address)
 
     def _next_deadline(self, now: float) -> float:
         timer = self._engine.get_timer()
@@ -233,7 +257,7 @@ class Driver:
             self._linger_until = min(timer, now + limits.CLOSE_LINGER_S)
         self._over = self._linger_until <= now
         self._deadline = self._linger_until
-        self._inbox.clear()
+        self._clear_inbox()
 
     def _linger(self, now: float) -> list[tuple[bytes, Address]]:
         assert self._farewell is not None
@@ -243,7 +267,7 @@ class Driver:
             # Ever fewer answers: two closed ends must not talk forever (RFC 9000 section 10.2.1).
             if self._late_datagrams & (self._late_datagrams - 1) == 0:
                 answer = self._farewell
-        self._inbox.clear()
+        self._clear_inbox()
         self._over = now >= self._linger_until or not self.lingers
         return answer
 

@@ -245,7 +245,7 @@ class Endpoint:
         """A packet of no connection: make one, or return the answer that refuses it, if any."""
         match self._admission.decide(header, len(data), address, trio.current_time()):
             case Admit(original_cid, retry_cid):
-                engine = self._engines.answer(address, original_cid, retry_cid)
+                engine = self._engines.answer(original_cid, retry_cid)
                 connection = self._start(engine, socket, address, is_dialer=False)
                 # Until the client learns our id it uses the one that it made up.
                 self.add_route(header.destination_cid, connection)

@@ -1,10 +1,11 @@
 """The sans-IO QUIC engine: aioquic 1.7, and everything here that knows its inside.
 
 `Engine` is one connection. It adds what aioquic's public API lacks: receive credit that follows
-consumption, how much is buffered on either side, and the end of a connection at the moment it is
-decided rather than three probe timeouts later. No other module touches aioquic's private names;
-`check_engine` fails loudly when one of them is gone. Calls may raise any `Exception` on hostile
-input: the caller closes that connection and no other.
+consumption, how much is buffered on either side, packets as large as the path carries, and the end
+of a connection at the moment it is decided rather than three probe timeouts later. No other module
+but `congestion` touches aioquic's private names; `check_engine` fails loudly when one of them is
+gone. Calls may raise any `Exception` on hostile input: the caller closes that connection and no
+other.
 
 Source: RFC 9000 sections 2, 4, 7, 10; ARCHITECTURE.md, "Transport".
 """
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     CONNECTION_LIMIT_FRAME_CAPACITY,
@@ -27,23 +29,29 @@ from aioquic.quic.connection import (
     QuicReceiveContext,
 )
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
-from aioquic.quic.packet import QuicFrameType
-from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.packet import (
+    QuicFrameType,
+    QuicPacketType,
+    pull_quic_transport_parameters,
+)
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lanspread.seams import Address
+from lanspread.transport import congestion
 from lanspread.transport.options import EndpointOptions
+from lanspread.transport.path_mtu import PathMtu
 
 # What a gap in a stream costs besides its bytes: a range object and its slot in a list.
 GAP_COST_BYTES: Final = 128
+# Probe timeouts without any progress after which large packets are taken to vanish.
+BLACK_HOLE_TIMEOUTS: Final = 2
 # A window is raised when this part of it has been consumed: few frames, and never a stall.
 CREDIT_STEP: Final = 4
-# The finest sleep of the event loop (epoll counts milliseconds), and the most datagrams sent in it.
-TICK_S: Final = 0.001
-MAX_BURST_DATAGRAMS: Final = 64
 
 
 # aioquic warns about each fault of a peer; without a handler Python would print that on stderr.
@@ -54,28 +62,17 @@ class EngineChanged(RuntimeError):
     """aioquic no longer has a private name that this module builds on."""
 
 
-class _Pacer(QuicPacketPacer):
-    """aioquic's pacer, for a clock that ticks in milliseconds.
-
-    The original holds at most 16 datagrams for a burst, then asks for a sleep of microseconds; as
-    the loop sleeps a millisecond at least, that is a limit of 24 MB/s. Here a burst is what the
-    rate allows in one tick. RFC 9002 section 7.7 leaves the size of bursts to the sender.
-    """
-
-    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
-        super().update_rate(congestion_window, smoothed_rtt)
-        assert self.packet_time is not None
-        burst_s = min(TICK_S, MAX_BURST_DATAGRAMS * self.packet_time)
-        self.bucket_max = max(self.bucket_max, burst_s)
-
-
 class CreditedConnection(QuicConnection):
-    """aioquic's connection, with credit given for what was consumed instead of received."""
+    """aioquic's connection, with credit given for what was consumed instead of received.
+
+    `path` decides how large packets are.
+    """
 
     def __init__(
         self,
         configuration: QuicConfiguration,
         streams_from_peer: int,
+        path: PathMtu,
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
     ) -> None:
@@ -84,7 +81,12 @@ class CreditedConnection(QuicConnection):
             original_destination_connection_id=original_destination_connection_id,
             retry_source_connection_id=retry_source_connection_id,
         )
-        self._loss._pacer = _Pacer(max_datagram_size=configuration.max_datagram_size)
+        self._pacer = congestion.Pacer(max_datagram_size=configuration.max_datagram_size)
+        self._loss._pacer = self._pacer
+        assert isinstance(self._loss._cc, congestion.Reno)
+        self._reno = self._loss._cc
+        self.path = path
+        self.refresh_idle_timeout()
         self.packets_received = 0
         self.streams_from_peer = self._streams_allowed = streams_from_peer
         self.streams_discarded = 0
@@ -93,6 +95,84 @@ class CreditedConnection(QuicConnection):
         bidi.value = bidi.sent = streams_from_peer
         # We have no use for unidirectional streams, so a peer may not open any.
         uni.value = uni.sent = 0
+
+    # -- packets as large as the path carries ------------------------------------------------------
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        path = self.path
+        if not path.is_base and (
+            self._loss._pto_count >= BLACK_HOLE_TIMEOUTS or self._reno.large_vanish
+        ):
+            path.vanished(now)
+        if path.size != self._max_datagram_size:
+            self._resize(path.size)
+        datagrams: list[tuple[bytes, Address]] = super().datagrams_to_send(now)
+        if (
+            self._handshake_confirmed
+            and self._state is QuicConnectionState.CONNECTED
+            and (size := path.next_probe(now)) is not None
+        ):
+            datagrams += self._path_probe(size, now)
+        return datagrams
+
+    def _resize(self, size: int) -> None:
+        self._max_datagram_size = size
+        self._reno.set_datagram_size(size)
+        self._pacer.set_datagram_size(size)
+
+    def _path_probe(self, size: int, now: float) -> list[tuple[bytes, Address]]:
+        """One packet of this size that means nothing else (RFC 9000 section 14.4).
+
+        Its loss is no sign of congestion, so it is not counted as in flight; the timer that waits
+        for its acknowledgement has to be started by hand then.
+        """
+        network_path = self._network_paths[0]
+        assert self._version is not None
+        builder = QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=size,
+            packet_number=self._packet_number,
+            peer_cid=self._peer_cid.cid,
+            spin_bit=self._spin_bit,
+            version=self._version,
+        )
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[Epoch.ONE_RTT])
+        buffer = builder.start_frame(
+            QuicFrameType.PING, handler=self._on_path_probe_delivery, handler_args=(size, now)
+        )
+        buffer.push_bytes(bytes(builder.remaining_buffer_space))
+        assert builder._packet is not None
+        builder._packet.in_flight = False
+        self._loss._time_of_last_sent_ack_eliciting_packet = now
+        probe: list[tuple[bytes, Address]] = self._flush_builder(
+            builder=builder, network_path=network_path, peer_cid=self._peer_cid.cid, now=now
+        )
+        return probe
+
+    def _on_path_probe_delivery(
+        self, delivery: QuicDeliveryState, size: int, sent_at: float
+    ) -> None:
+        if delivery is QuicDeliveryState.ACKED:
+            self.path.probe_acked(size)
+        else:
+            self.path.probe_lost(size, sent_at)
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        if limit is not None:
+            self.path.peer_takes(limit)
+        self.refresh_idle_timeout()
+
+    # -- receiving ---------------------------------------------------------------------------------
+
+    def refresh_idle_timeout(self) -> None:
+        """To be called for each batch of packets: aioquic would work it out for each packet."""
+        self._idle_timeout_s = super()._idle_timeout()
+
+    def _idle_timeout(self) -> float:
+        return self._idle_timeout_s
 
     def _payload_received(
         self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
@@ -159,6 +239,7 @@ class Engine:
         self._stream_window = options.stream_window_bytes
         self._connection_window = options.connection_window_bytes
         self._consumed = 0
+        self._path_address: Address | None = None
 
     # -- datagrams and time ------------------------------------------------------------------------
 
@@ -166,6 +247,7 @@ class Engine:
         """Take in datagrams; True if one of them held an authentic packet."""
         quic = self._quic
         before = quic.packets_received
+        quic.refresh_idle_timeout()
         receive = quic.receive_datagram
         for data, address in datagrams:
             receive(data, address, now)
@@ -189,6 +271,21 @@ class Engine:
         if events:
             self._quic._events = deque()
         return events
+
+    # -- the path ----------------------------------------------------------------------------------
+
+    def path_is(self, payload_bytes: int | None, address: Address) -> None:
+        """What the kernel knows of the path to the peer now (`DatagramSocket.path_payload`)."""
+        path = self._quic.path
+        if address != self._path_address:
+            self._path_address = address
+            path.moved()
+        path.path_is(payload_bytes, ipv6=":" in address.host)
+
+    @property
+    def payload_bytes(self) -> int:
+        """The largest UDP payload that we send now."""
+        return self._quic.path.size
 
     # -- the connection ----------------------------------------------------------------------------
 
@@ -347,10 +444,14 @@ def check_engine() -> None:
         quic: "_close_at _close_event _events _local_max_data _local_max_streams_bidi"
         " _local_max_streams_uni _loss _on_connection_limit_delivery _on_max_stream_data_delivery"
         " _payload_received _remote_max_streams_bidi _state _streams _write_connection_limits"
-        " _write_stream_limits",
+        " _write_stream_limits _cryptos _flush_builder _handshake_confirmed _idle_timeout"
+        " _is_client _max_datagram_size _network_paths _packet_number"
+        " _parse_transport_parameters _peer_cid _spin_bit _version",
         quic.tls: "_peer_certificate",
-        quic._loss: "_pacer _rtt_initialized _rtt_smoothed bytes_in_flight congestion_window",
-        quic._loss._pacer: "bucket_max packet_time update_rate",
+        quic._loss: "_cc _pacer _pto_count _rtt_initialized _rtt_smoothed"
+        " _time_of_last_sent_ack_eliciting_packet bytes_in_flight congestion_window",
+        quic._loss._cc: "_max_datagram_size congestion_window on_packet_acked on_packets_lost",
+        quic._loss._pacer: "_max_datagram_size bucket_max packet_time update_rate",
         quic._local_max_data: "frame_type sent used value",
         stream: "max_stream_data_local max_stream_data_local_sent receiver sender",
         stream.receiver: "_buffer _ranges highest_offset is_finished stop",

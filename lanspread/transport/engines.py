@@ -5,20 +5,19 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
-from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import CipherSuite
 
 from lanspread import limits
 from lanspread.seams import Address
+from lanspread.transport import congestion
 from lanspread.transport.engine import CreditedConnection, Engine, check_engine
 from lanspread.transport.options import EndpointOptions, TlsIdentity
+from lanspread.transport.path_mtu import SMALLEST_PAYLOAD_BYTES, PathMtu
 
 HOST_CID_BYTES: Final = 8
 SUPPORTED_VERSIONS: Final = (int(QuicProtocolVersion.VERSION_1),)
-# RFC 9000 section 14: what every path must carry.
-SMALLEST_PAYLOAD_BYTES: Final = SMALLEST_MAX_DATAGRAM_SIZE
-IPV6_EXTRA_HEADER_BYTES: Final = 20
 
 
 class EngineFactory:
@@ -28,30 +27,32 @@ class EngineFactory:
         check_engine()
         self._identity = identity
         self._options = options
-        self._configurations: dict[tuple[bool, int], QuicConfiguration] = {}
+        self._configurations: dict[bool, QuicConfiguration] = {}
 
     def dial(self, address: Address, now: float) -> Engine:
         """A client that has its first flight ready."""
-        configuration = self._configuration(address, is_client=True)
-        quic = CreditedConnection(configuration, self._options.streams_from_peer)
+        quic = CreditedConnection(
+            self._configuration(is_client=True), self._options.streams_from_peer, self._path()
+        )
         quic.connect(address, now)
         return Engine(quic, self._options, is_dialer=True)
 
-    def answer(
-        self, address: Address, original_destination_cid: bytes, retry_source_cid: bytes | None
-    ) -> Engine:
+    def answer(self, original_destination_cid: bytes, retry_source_cid: bytes | None) -> Engine:
         """A server that is to be given the client's first datagram."""
         quic = CreditedConnection(
-            self._configuration(address, is_client=False),
+            self._configuration(is_client=False),
             self._options.streams_from_peer,
+            self._path(),
             original_destination_cid,
             retry_source_cid,
         )
         return Engine(quic, self._options, is_dialer=False)
 
-    def _configuration(self, address: Address, *, is_client: bool) -> QuicConfiguration:
-        payload = payload_bytes(self._options, address)
-        found = self._configurations.get((is_client, payload))
+    def _path(self) -> PathMtu:
+        return PathMtu(max(SMALLEST_PAYLOAD_BYTES, self._options.payload_bytes))
+
+    def _configuration(self, *, is_client: bool) -> QuicConfiguration:
+        found = self._configurations.get(is_client)
         if found is not None:
             return found
         options = self._options
@@ -63,7 +64,8 @@ class EngineFactory:
             is_client=is_client,
             max_data=options.connection_window_bytes,
             max_stream_data=options.stream_window_bytes,
-            max_datagram_size=payload,
+            max_datagram_size=SMALLEST_PAYLOAD_BYTES,
+            congestion_control_algorithm=congestion.ALGORITHM,
             supported_versions=list(SUPPORTED_VERSIONS),
             cipher_suites=[
                 CipherSuite.AES_128_GCM_SHA256,
@@ -78,11 +80,5 @@ class EngineFactory:
         else:
             configuration.certificate = self._identity.certificate
             configuration.private_key = self._identity.private_key
-        self._configurations[is_client, payload] = configuration
+        self._configurations[is_client] = configuration
         return configuration
-
-
-def payload_bytes(options: EndpointOptions, address: Address) -> int:
-    """The largest UDP payload that we send to an address."""
-    extra = IPV6_EXTRA_HEADER_BYTES if ":" in address.host else 0
-    return max(SMALLEST_PAYLOAD_BYTES, options.payload_bytes - extra)

@@ -21,16 +21,14 @@ class TlsIdentity:
 class EndpointOptions:
     """Bounds and times of one endpoint. Sizes are bytes, times are seconds.
 
-    `payload_bytes` is the largest UDP payload that we send over IPv4; over IPv6 it is 20 less,
-    because its header is 20 bytes longer and the path carries the same packet. There is no path MTU
-    discovery, so a path that carries less than the default needs a smaller value (at least 1,200,
-    RFC 9000 section 14).
+    `payload_bytes` is the largest UDP payload that we send, at least 1,200 (RFC 9000 section 14);
+    a connection finds out how much of it the path carries (`lanspread.transport.path_mtu`).
 
     The windows are what a peer may have in flight to us beyond what the application has consumed
     (RFC 9000 section 4); `connection_window_bytes` must not pass `connection_buffer_bytes`.
     """
 
-    payload_bytes: int = limits.QUIC_PAYLOAD_BYTES
+    payload_bytes: int = limits.QUIC_MAX_PAYLOAD_BYTES
     idle_timeout_s: float = limits.QUIC_IDLE_TIMEOUT_S
     handshake_timeout_s: float = limits.HANDSHAKE_TIMEOUT_S
     initial_rtt_s: float = limits.QUIC_INITIAL_RTT_S
@@ -46,3 +44,4 @@ class EndpointOptions:
     retry_above_half_open: int = limits.RETRY_ABOVE_HALF_OPEN
     accept_backlog: int = limits.ACCEPT_BACKLOG
     datagram_queue: int = limits.DATAGRAM_QUEUE
+    datagram_queue_bytes: int = limits.DATAGRAM_QUEUE_BYTES

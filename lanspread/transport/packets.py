@@ -18,11 +18,8 @@ from aioquic.quic.packet import (
 )
 from aioquic.quic.packet_builder import QuicPacketBuilder
 
-from lanspread.transport.engines import (
-    HOST_CID_BYTES,
-    SMALLEST_PAYLOAD_BYTES,
-    SUPPORTED_VERSIONS,
-)
+from lanspread.transport.engines import HOST_CID_BYTES, SUPPORTED_VERSIONS
+from lanspread.transport.path_mtu import SMALLEST_PAYLOAD_BYTES
 
 LONG_HEADER = 0x80
 CLOSE_FRAME_CAPACITY = 1 + 3 * 8

@@ -38,6 +38,8 @@ class ConnectionStatistics:
     rtt_s: float | None
     congestion_window_bytes: int
     in_flight_bytes: int
+    # The largest UDP payload that we send, as the path was found to carry.
+    payload_bytes: int
     datagrams_received: int
     datagrams_sent: int
     bytes_received: int

@@ -5,9 +5,9 @@ Where the kernel has them (Linux), segmentation offload does the work: one `send
 kernel refuses, datagrams go one by one. Which path is in use is never visible to the caller.
 
 Fragmentation is left to the kernel's default: it sets "don't fragment" as long as a datagram fits
-the path it knows, and fragments when a router said that the path is narrower. Forcing the bit on
-would turn a narrow path (a tunnel, some Wi-Fi bridges) into one where nothing arrives, because the
-QUIC engine sends at one fixed size and never searches for a smaller one.
+the path it knows, and fragments when a router said that the path is narrower. The QUIC engine asks
+for that size (`path_payload`) and stays below it; forcing the bit on would only shut out paths that
+carry less than QUIC's smallest packet.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from lanspread.transport import addresses
 _SOL_UDP = 17
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
+_IP_MTU = 14
+_IPV6_MTU = 24
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IS_LINUX = sys.platform == "linux"
@@ -40,6 +42,9 @@ MAX_SEGMENTS = 64
 MAX_SEGMENTED_BYTES = 65_000
 _RECEIVE_BYTES = 65_536
 _MAX_PLAIN_TARGETS = 256
+# With the 8 bytes of UDP.
+_IPV4_HEADER_BYTES = 28
+_IPV6_HEADER_BYTES = 48
 
 # The kernel knows the option and the socket has it, but not for this way out (checksums in
 # hardware missing, for example).
@@ -71,7 +76,8 @@ class UdpSocket:
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._view = memoryview(self._buffer)
         self._offload_send, self._offload_receive = offloads(sock) if offload else (False, False)
-        self._plain_targets: set[Address] = set()
+        # The smallest size of segments that the kernel refused on the way to an address.
+        self._plain_targets: dict[Address, int] = {}
         self._last_raw: _RawAddress | None = None
         self._last_source = self._address
         self._sent = self._received = self._receive_errors = 0
@@ -93,6 +99,21 @@ class UdpSocket:
 
     def reaches(self, address: Address) -> bool:
         return addresses.can_reach(self._address, address)
+
+    def path_payload(self, address: Address) -> int | None:
+        """See `DatagramSocket.path_payload`: the MTU of the route, or what a router reported."""
+        target = self._to_raw(address)
+        if not _IS_LINUX or target is None:
+            return None
+        try:
+            # Of its own, because only a connected socket is asked, and ours talks to everyone.
+            with socket.socket(self._sock.family, socket.SOCK_DGRAM) as asked:
+                asked.connect(target)
+                if self._ipv6:
+                    return asked.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU) - _IPV6_HEADER_BYTES
+                return asked.getsockopt(socket.IPPROTO_IP, _IP_MTU) - _IPV4_HEADER_BYTES
+        except OSError:
+            return None
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -165,7 +186,9 @@ class UdpSocket:
             return
         for start, stop in runs(datagrams):
             run = datagrams[start:stop]
-            offload = len(run) > 1 and self._offload_send and address not in self._plain_targets
+            offload = len(run) > 1 and self._offload_send
+            if self._plain_targets and len(run[0]) >= self._plain_targets.get(address, 1 << 16):
+                offload = False
             if offload and await self._send_run(run, target, address):
                 continue
             for datagram in run:
@@ -187,7 +210,7 @@ class UdpSocket:
                     return False
                 if error.errno in (errno.EINVAL, errno.EMSGSIZE):
                     # A segment is larger than this path's packets: plain sends get fragmented.
-                    self._remember_plain(address)
+                    self._remember_plain(address, len(datagrams[0]))
                     return False
                 self._count_error(error, len(datagrams))
                 return True
@@ -213,11 +236,12 @@ class UdpSocket:
         if self._closed:
             raise trio.ClosedResourceError
 
-    def _remember_plain(self, address: Address) -> None:
+    def _remember_plain(self, address: Address, size: int) -> None:
         if len(self._plain_targets) >= _MAX_PLAIN_TARGETS:
-            # So many narrow paths are unlikely, and a set that only grows is a leak.
+            # So many narrow paths are unlikely, and a table that only grows is a leak.
             self._offload_send = False
-        self._plain_targets.add(address)
+            self._plain_targets.clear()
+        self._plain_targets[address] = size
 
     def _count_error(self, error: OSError, count: int) -> None:
         if self._closed or error.errno == errno.EBADF:

@@ -39,6 +39,7 @@ from lanspread.seams import Address
 from lanspread.views import (
     GameDetail,
     GameView,
+    LoopLagView,
     OperationKind,
     OperationState,
     OperationView,
@@ -180,6 +181,7 @@ class FakeRuntime:
             up_rate=1.5,
             down_rate=0.0,
             uptime_s=3.0,
+            loop_lag=LoopLagView(p50_s=0.001, p99_s=0.02, max_s=0.25),
         )
 
     async def cover(self, game_id: str, key: str) -> Picture | None:

@@ -1,4 +1,4 @@
-"""Clients that misbehave, vanish or do not read, and the end of the API. Real sockets."""
+"""Clients that misbehave or vanish, and the end of the API. Real sockets."""
 
 from __future__ import annotations
 
@@ -9,28 +9,24 @@ import pytest
 import trio
 
 from lanspread import limits
-from lanspread.api import ApiServer
 from tests.api.fake import (
-    TOKEN,
-    UPGRADE,
     FakeRuntime,
     a_game,
     a_peer,
     closing,
     front_end,
     port_of,
-    request,
     running,
     until,
-    warning,
 )
+from tests.api.raw import frame, raw_websocket
 
 
 async def test_a_frame_of_a_mebibyte_is_read_and_a_larger_one_closes() -> None:
     async with running() as (_, server), front_end(server) as front:
-        frame = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "nothing", "x": ""})
+        text = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "nothing", "x": ""})
         await front.socket.send_message(
-            frame[:-2] + "x" * (limits.MAX_MESSAGE_BYTES - len(frame)) + frame[-2:]
+            text[:-2] + "x" * (limits.MAX_MESSAGE_BYTES - len(text)) + text[-2:]
         )
         assert (await front.receive())["error"]["code"] == -32601
         await front.socket.send_message("x" * (limits.MAX_MESSAGE_BYTES + 1))
@@ -49,28 +45,13 @@ async def test_binary_frames_are_not_taken() -> None:
         assert await closing(front) == 1003
 
 
-async def _raw_websocket(server: ApiServer) -> trio.SocketStream:
-    stream = await trio.open_tcp_stream("127.0.0.1", port_of(server))
-    await stream.send_all(request(f"/ws?token={TOKEN}", **UPGRADE).encode())
-    received = b""
-    while b"hello" not in received:
-        received += await stream.receive_some()
-    assert received.startswith(b"HTTP/1.1 101")
-    return stream
-
-
-def _frame(payload: bytes, opcode: int = 1) -> bytes:
-    assert len(payload) < 126
-    return bytes([0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload
-
-
 @pytest.mark.parametrize(
     "data",
-    [b"\xff" * 64, b"\x81\x05hello", _frame(b"\xff\xfe"), b"\x88\x80\0\0\0\0", b"\x80\x80\0\0\0\0"],
+    [b"\xff" * 64, b"\x81\x05hello", frame(b"\xff\xfe"), b"\x88\x80\0\0\0\0", b"\x80\x80\0\0\0\0"],
 )
 async def test_broken_framing_ends_that_client_only(data: bytes) -> None:
     async with running() as (_, server), front_end(server) as other:
-        stream = await _raw_websocket(server)
+        stream = await raw_websocket(server)
         async with stream:
             await stream.send_all(data)
             with trio.fail_after(5):
@@ -84,7 +65,7 @@ async def test_fragments_that_make_no_message_are_not_collected_for_ever(
 ) -> None:
     monkeypatch.setattr("lanspread.api.stream.MAX_UNFINISHED_BYTES", 600_000)
     async with running() as (_, server), front_end(server) as other:
-        stream = await _raw_websocket(server)
+        stream = await raw_websocket(server)
         first, empty = bytes([0x01, 0x80, 0, 0, 0, 0]), bytes([0x00, 0x80, 0, 0, 0, 0])
         await stream.send_all(first)
         with trio.fail_after(60), contextlib.suppress(trio.BrokenResourceError):
@@ -97,59 +78,12 @@ async def test_fragments_that_make_no_message_are_not_collected_for_ever(
 
 async def test_a_client_that_vanishes_leaves_nothing_behind() -> None:
     async with running() as (runtime, server):
-        stream = await _raw_websocket(server)
+        stream = await raw_websocket(server)
         call = b'{"jsonrpc":"2.0","id":1,"method":"subscribe"}'
-        await stream.send_all(_frame(call))
+        await stream.send_all(frame(call))
         await until(lambda: runtime.events.subscribers > 0)
         await trio.aclose_forcefully(stream)
         await until(lambda: not (server.clients or runtime.events.subscribers))
-
-
-async def test_a_client_that_reads_no_events_is_cut_off_and_others_are_not() -> None:
-    async with running() as (runtime, server), front_end(server) as other:
-        await other.call("subscribe")
-        stream = await _raw_websocket(server)
-        await stream.send_all(_frame(b'{"jsonrpc":"2.0","id":1,"method":"subscribe"}'))
-        await until(lambda: runtime.events.subscribers == 2)
-        number = 0
-        with trio.fail_after(30):
-            while runtime.events.subscribers == 2:
-                number += 1
-                runtime.events.publish(warning(number, padding=60_000))
-                assert (await other.event())["seq"] == number
-        started = trio.current_time()
-        await until(lambda: server.clients < 2)
-        assert trio.current_time() - started < 1.2
-        assert "result" in await other.call("status")
-        await trio.aclose_forcefully(stream)
-
-
-async def test_a_client_that_falls_behind_and_reads_on_learns_why() -> None:
-    async with running() as (runtime, server), front_end(server) as front:
-        await front.call("subscribe")
-        for number in range(limits.CLIENT_QUEUE + 1):
-            runtime.events.publish(warning(number))
-        assert await closing(front) == 4008
-
-
-async def test_a_client_that_reads_no_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lanspread.api.stream.STALL_S", 0.3)
-    runtime = FakeRuntime()
-    runtime.all_games = tuple(a_game(f"game-{number}") for number in range(5_000))
-    async with running(runtime) as (_, server):
-        stream = await _raw_websocket(server)
-        with trio.fail_after(20):
-            try:
-                while server.clients:
-                    await stream.send_all(
-                        _frame(b'{"jsonrpc":"2.0","id":1,"method":"games.list"}')
-                        + _frame(b"are you there", opcode=9)
-                    )
-                    await trio.sleep(0.005)
-            except trio.BrokenResourceError:
-                pass
-            await until(lambda: not server.clients)
-        await trio.aclose_forcefully(stream)
 
 
 async def test_values_no_encoder_takes_do_not_break_the_answer() -> None:
@@ -191,9 +125,9 @@ async def test_leaving_is_quick_with_a_client_that_does_not_answer() -> None:
     runtime = FakeRuntime()
     runtime.hold = trio.Event()
     async with running(runtime) as (_, server):
-        stream = await _raw_websocket(server)
+        stream = await raw_websocket(server)
         call = b'{"jsonrpc":"2.0","id":1,"method":"game.get","params":{"id":"hold"}}'
-        await stream.send_all(_frame(call))
+        await stream.send_all(frame(call))
         slow = await trio.open_tcp_stream("127.0.0.1", port_of(server))
         await trio.sleep(0.1)
         started = trio.current_time()

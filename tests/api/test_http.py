@@ -16,8 +16,10 @@ from lanspread import limits
 from lanspread.api import http as http_module
 from lanspread.api import open_api
 from lanspread.errors import StartError
+from lanspread.proof import is_proof
 from lanspread.seams import Address
 from tests.api.fake import (
+    INSTANCE,
     TOKEN,
     UPGRADE,
     FakeRuntime,
@@ -71,6 +73,7 @@ async def test_metrics_with_either_form_of_token() -> None:
             status, _, body = await http(server, text)
             assert status == 200
             assert b"lanspread_up_bytes_per_second 1.5\n" in body
+            assert b"lanspread_loop_lag_p99_seconds 0.02\n" in body
             assert b'lanspread_operations{state="running"} 1.0\n' in body
 
 
@@ -222,7 +225,7 @@ async def test_slow_head_is_timed_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_who_says_nothing_makes_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_CLIENTS", 3)
+    monkeypatch.setattr(limits, "MAX_API_CONNECTIONS", 3)
     async with running() as (_, server):
         streams = [await trio.open_tcp_stream("127.0.0.1", port_of(server)) for _ in range(3)]
         await until(lambda: server.clients == 3)
@@ -235,8 +238,49 @@ async def test_who_says_nothing_makes_way(monkeypatch: pytest.MonkeyPatch) -> No
         await until(lambda: not server.clients)
 
 
-async def test_too_many_clients_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_too_many_is_told_and_who_only_asks_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(limits, "MAX_CLIENTS", 2)
+    async with running() as (_, server), front_end(server), front_end(server):
+        upgrade = request(f"/ws?token={TOKEN}", **UPGRADE)
+        status, headers, body = await http(server, upgrade)
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert body == b"this peer serves 2 clients already\n"
+        assert (await http(server, request("/ws?token=wrong", **UPGRADE)))[0] == 401
+        assert (await http(server, request("/healthz")))[0] == 200
+    async with running() as (_, server):
+        async with front_end(server), front_end(server):
+            pass
+        await until(lambda: not server.sockets)
+        async with front_end(server) as front:
+            assert "result" in await front.call("status")
+
+
+NONCE = "0123456789-abcdef_"
+
+
+async def test_who_has_the_token_proves_it_without_giving_it() -> None:
+    async with running() as (_, server):
+        status, headers, body = await http(server, request(f"/healthz?nonce={NONCE}"))
+        assert (status, headers["content-type"]) == (200, "application/json")
+        told = json.loads(body)
+        assert set(told) == {"instance", "proof"}
+        assert told["instance"] == INSTANCE
+        assert is_proof(told["proof"], TOKEN, INSTANCE, NONCE)
+        for token, instance, nonce in (
+            ("another", INSTANCE, NONCE),
+            (TOKEN, "another", NONCE),
+            (TOKEN, INSTANCE, NONCE + "1"),
+        ):
+            assert not is_proof(told["proof"], token, instance, nonce)
+        assert TOKEN.encode() not in body
+        for poor in ("short", "x" * 129, "", "%00" * 20):
+            assert (await http(server, request(f"/healthz?nonce={poor}")))[2] == b"ok\n"
+
+
+async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_API_CONNECTIONS", 2)
     async with running() as (_, server), front_end(server), front_end(server):
         stream = await trio.open_tcp_stream("127.0.0.1", port_of(server))
         with trio.fail_after(5):

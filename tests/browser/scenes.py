@@ -1,5 +1,5 @@
-"""What a person may see: each scene is looked at by axe in the tests, and some are the pictures of
-the documents (`make screenshots`)."""
+"""What a person may see: each scene is looked at by axe in the tests, and is a picture of the
+documents (`make screenshots`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import attrs
 from playwright.sync_api import Browser, Page, expect
 
-from lanspread.events import DownloadFailed, DownloadPaused
+from lanspread.events import DownloadFailed, DownloadPaused, InstallFinished
 from lanspread.views import OperationKind, OperationState, VariantView
 from tests.browser.stage import (
     ANNA,
@@ -27,18 +27,18 @@ from tests.browser.support import action, card
 
 DESK = (1180, 740)
 PHONE = (390, 780)
+WALL = (3840, 2160)
 
 
 @attrs.frozen
 class Scene:
-    """A state of the page. `picture`: the name of its screenshot, if there is one."""
+    """A state of the page. `name` is that of its picture, too."""
 
     name: str
     arrange: Callable[[Page, Stage], None]
     empty: bool = False
     size: tuple[int, int] = DESK
     scheme: str = "light"
-    picture: bool = True
 
 
 @contextmanager
@@ -125,6 +125,53 @@ def _failed(page: Page, stage: Stage) -> None:
     expect(page.locator(".toast")).to_be_visible()
 
 
+def _full(page: Page, stage: Stage) -> None:
+    stage.do(lambda runtime: runtime.operation("blockfall", 0.6))
+    page.reload()
+    card(page, "Blockfall").click()
+    expect(action(page, "Pause")).to_be_visible()
+    full = DownloadPaused(
+        operation_id="op-blockfall", id="blockfall", reason="disk_full", needed_bytes=492 * MB
+    )
+    stage.do(lambda runtime: runtime.happen(full))
+    expect(page.locator("#game-meter")).to_contain_text("The disk is full")
+
+
+def _paused(page: Page, stage: Stage) -> None:
+    stage.do(lambda runtime: runtime.operation("hexmoor", 0.2, state=OperationState.PAUSED))
+    page.reload()
+    card(page, "Hexmoor").click()
+    expect(page.locator("#game-meter")).to_contain_text("Paused")
+
+
+def _installed(page: Page, stage: Stage) -> None:
+    card(page, "Ember Knights").click()
+    expect(page.locator("#game-facts")).to_contain_text("Play it from")
+    expect(page.locator(".who")).to_be_visible()
+    finished = InstallFinished(operation_id="op-1", id="ember-knights", version="1.2", seconds=4.0)
+    stage.do(lambda runtime: runtime.happen(finished))
+    expect(page.locator(".toast")).to_contain_text("is installed")
+
+
+def _update(page: Page, stage: Stage) -> None:
+    page.get_by_role("radio", name="Updates").check()
+    page.locator(".card:visible").click()
+    expect(action(page, "Update")).to_be_visible()
+    expect(page.locator(".who")).to_be_visible()
+
+
+def _peers(page: Page, stage: Stage) -> None:
+    page.get_by_role("button", name="Show the 24 games of anna").click()
+    expect(page.locator("#found")).to_contain_text("found")
+    page.get_by_text("Connect by address", exact=True).click()
+    expect(page.locator("#peer-address")).to_be_visible()
+
+
+def _wrong_token(page: Page, stage: Stage) -> None:
+    page.goto(stage.url.replace("#token=", "?#token=wrong"))
+    expect(page.locator("#banner")).to_contain_text("not valid")
+
+
 def _nobody(page: Page, stage: Stage) -> None:
     expect(page.get_by_role("heading", name="Nobody is here yet")).to_be_visible()
     expect(page.locator("#listen code").nth(0)).to_be_visible()
@@ -146,7 +193,7 @@ def _variants(page: Page, stage: Stage) -> None:
         version="1.2", manifest_hash="ab" * 32, content_hash="cd" * 32, size=9 * MB, peers=(ANNA,)
     )
     other = attrs.evolve(one, content_hash="ef" * 32, peers=(BEN, CARL))
-    stage.do(lambda runtime: runtime.variants.update({"turbine": (one, other)}))
+    stage.do(lambda runtime: runtime.variants.update({"turbine": (other, one)}))
     page.locator("#search").fill("turb")
     card(page, "Turbine").click()
     expect(page.get_by_role("heading", name="Variants")).to_be_visible()
@@ -162,14 +209,21 @@ def _nothing_fits(page: Page, stage: Stage) -> None:
 SCENES = (
     Scene("shelf", _shelf),
     Scene("shelf-dark", _shelf, scheme="dark"),
+    Scene("wall", _shelf, size=WALL),
     Scene("game", _game),
+    Scene("paused", _paused, scheme="dark"),
+    Scene("disk-full", _full),
+    Scene("installed", _installed),
+    Scene("update", _update, scheme="dark"),
+    Scene("peers", _peers),
     Scene("uninstall", _question, scheme="dark"),
     Scene("failed", _failed),
     Scene("nobody", _nobody, empty=True),
     Scene("phone", _shelf, size=PHONE),
+    Scene("phone-game", _game, size=PHONE, scheme="dark"),
     Scene("disconnected", _lost),
-    Scene("settings", _settings, picture=False),
-    Scene("variants", _variants, picture=False),
-    Scene("no-match", _nothing_fits, picture=False),
-    Scene("phone-game", _game, size=PHONE, picture=False),
+    Scene("wrong-link", _wrong_token),
+    Scene("settings", _settings),
+    Scene("variants", _variants),
+    Scene("no-match", _nothing_fits),
 )

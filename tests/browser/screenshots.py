@@ -13,14 +13,13 @@ FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 def main() -> None:
     """Take the pictures; those of scenes that are gone are removed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    wanted = [scene for scene in SCENES if scene.picture]
     with open_browser() as browser:
-        for scene in wanted:
+        for scene in SCENES:
             with open_scene(browser, scene, samples=45) as page:
                 path = FOLDER / f"{scene.name}.png"
                 page.screenshot(path=path, animations="disabled", caret="hide")
                 print(f"{path.relative_to(Path.cwd())}  {path.stat().st_size // 1000} kB")
-    for old in set(FOLDER.glob("*.png")) - {FOLDER / f"{scene.name}.png" for scene in wanted}:
+    for old in set(FOLDER.glob("*.png")) - {FOLDER / f"{scene.name}.png" for scene in SCENES}:
         old.unlink()
 
 

@@ -16,7 +16,6 @@ import trio
 from lanspread.api import open_api
 from lanspread.commands import (
     CancelGame,
-    Done,
     DownloadGame,
     GetGame,
     GetSettings,
@@ -59,9 +58,9 @@ MB = 1_000_000
 def some_peers() -> tuple[PeerView, ...]:
     """Three who are here, one who left, one of another age."""
     return (
-        a_peer(peer_id=ANNA, name="anna", addresses=("192.168.1.20:7373",), game_count=31),
-        a_peer(peer_id=BEN, name="ben's laptop", addresses=("192.168.1.31:7373",), game_count=12),
-        a_peer(peer_id=CARL, name="cellar", addresses=("192.168.1.2:7373",), game_count=24),
+        a_peer(peer_id=ANNA, name="anna", addresses=("192.168.1.20:7373",), game_count=24),
+        a_peer(peer_id=BEN, name="ben's laptop", addresses=("192.168.1.31:7373",), game_count=24),
+        a_peer(peer_id=CARL, name="cellar", addresses=("192.168.1.2:7373",), game_count=36),
         a_peer(
             peer_id="5" * 8,
             name="dora",
@@ -185,15 +184,10 @@ class StageRuntime:
             case GetGame():
                 return self._detail(command.id)
             case GetSettings():
-                return SettingsView(
-                    name=self.name,
-                    games_dir="/home/eva/games",
-                    max_up=40.0,
-                    max_down=None,
-                    auto_install=False,
-                )
+                return self._settings()
             case SetSettings():
-                return Done()
+                self.name = command.name or self.name
+                return self._settings()
             case SetGamesDir():
                 raise LanspreadError(Code.NOT_FOUND, "there is no such folder", "make it first")
             case DownloadGame() | UninstallGame() | RemoveGame() | CancelGame():
@@ -201,6 +195,15 @@ class StageRuntime:
                     Code.BUSY, "another operation is active", "wait until it is done"
                 )
         raise LanspreadError(Code.NOT_FOUND, "nobody answers there", "check the address")
+
+    def _settings(self) -> SettingsView:
+        return SettingsView(
+            name=self.name,
+            games_dir="/home/eva/games",
+            max_up=40.0,
+            max_down=None,
+            auto_install=False,
+        )
 
     def _detail(self, game_id: str) -> GameDetail:
         game = self.all_games[game_id]

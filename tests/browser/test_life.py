@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import os
+import json
 import re
 import signal
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.pair import GAMES, Pair, put_game
 from tests.browser.support import Complaints, action, card, check_accessible, toast
-from tests.cli.processes import Peer
-
-# Slow enough that a person sees the bar move.
-SLOW = ("--max-up", "8")
-SMALL_BLOCKS = {**os.environ, "LANSPREAD_BLOCK_BYTES": "262144"}
-GAMES = {"quake": 24_000_000, "tetris": 60_000_000, "worms": 1_000_000, "doom": 1_000_000}
-
-
-def put_game(games: Path, game_id: str, version: str, size: int) -> None:
-    """A game that can be installed. Its version comes last, as lanspread itself does it."""
-    folder = games / game_id
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as writer:
-        writer.writestr("play.txt", f"{game_id} {version}")
-        writer.writestr("data.bin", bytes([len(version)]) * size)
-    (folder / f"{game_id}.eti").write_bytes(archive.getvalue())
-    (folder / "version.ini").write_text(version)
-
-
-class Pair:
-    """Ours, whose page is open, and another peer that has games."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.other = Peer(folder / "other", "--name", "other", *SLOW, env=SMALL_BLOCKS)
-        self.other_ready = self.other.ready()
-        self.ours = self._start_ours()
-        self.ready = self.ours.ready()
-
-    def _start_ours(self, *options: str) -> Peer:
-        address = self.other_ready["listen"][0]
-        return Peer(
-            self.folder / "ours", "--name", "ours", "--peer", address, *options, env=SMALL_BLOCKS
-        )
-
-    @property
-    def url(self) -> str:
-        return f"{self.ready['api_url']}/#token={self.ready['token']}"
-
-    def start_ours_again(self) -> None:
-        """After it ended: at the same address, with the same state."""
-        api = self.ready["api_url"].removeprefix("http://")
-        self.ours = self._start_ours("--api", api)
-        self.ready = self.ours.ready()
-
-    def end(self) -> None:
-        self.ours.kill()
-        self.other.kill()
+from tests.fs.pictures import png
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +148,28 @@ def test_ours_is_restarted_while_the_page_is_open(
     expect(page.locator(".who")).to_contain_text("other")
 
 
+def test_the_name_is_changed_and_others_see_it(pair: Pair, page: Page) -> None:
+    page.goto(pair.url)
+    page.get_by_role("button", name="Settings").click()
+    dialog = page.get_by_role("dialog")
+    name = dialog.get_by_label("Name that others see")
+    expect(name).to_have_value("ours")
+    name.fill("Ève's sofa")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.locator("#settings-note")).to_have_text("Saved.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#connection")).to_have_text("Connected to Ève's sofa")
+    page.goto(f"{pair.other_ready['api_url']}/#token={pair.other_ready['token']}")
+    expect(page.locator(".peer")).to_contain_text("Ève's sofa")
+    page.goto(pair.url)
+    page.get_by_role("button", name="Settings").click()
+    name.fill("ours")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.locator("#settings-note")).to_have_text("Saved.")
+
+
 # Last: the other peer does not come back.
-def test_a_peer_that_vanishes_in_the_middle(pair: Pair, page: Page) -> None:
+def test_a_peer_that_leaves_in_the_middle(pair: Pair, page: Page) -> None:
     page.goto(f"{pair.url}&game=tetris")
     action(page, "Download").click()
     expect(page.locator("#game-meter")).to_contain_text("from other")
@@ -212,3 +183,48 @@ def test_a_peer_that_vanishes_in_the_middle(pair: Pair, page: Page) -> None:
     # What came before it vanished is kept; if nothing did, the game is not on the shelf any more.
     said = page.locator("#game-gone:visible, #game-standing:visible")
     expect(said.filter(has_text=re.compile("nobody", re.IGNORECASE))).to_have_count(1)
+
+
+def test_a_peer_that_vanishes_without_a_goodbye(tmp_path: Path, page: Page) -> None:
+    put_game(tmp_path / "other" / "games", "tetris", "1.0", 60_000_000)
+    pair = Pair(tmp_path, program=("-m", "tests.browser.impatient"))
+    try:
+        page.goto(f"{pair.url}&game=tetris")
+        action(page, "Download").click()
+        expect(page.locator("#game-meter")).to_contain_text("from other")
+        pair.other.process.send_signal(signal.SIGKILL)
+        expect(page.locator(".peer").filter(has_text="other")).to_contain_text("Gone")
+        expect(page.locator("#game-meter")).to_contain_text("Waiting for a peer that has it")
+        expect(page.locator("#peers-count")).to_have_text("0")
+        # It comes back, and the download goes on by itself.
+        pair.start_other_again()
+        expect(page.locator("#game-meter")).to_contain_text("from other")
+        expect(page.locator(".peer").filter(has_text="other")).to_contain_text("Connected")
+    finally:
+        pair.end()
+
+
+def test_pictures_of_a_catalog(tmp_path: Path, page: Page, complaints: Complaints) -> None:
+    complaints.allowed = ("404",)
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    listed = [{"id": "tetris", "name": "Tetris", "cover": "tetris.png"}]
+    (folder / "catalog.json").write_text(json.dumps(listed))
+    (folder / "tetris.png").write_bytes(png())
+    put_game(tmp_path / "other" / "games", "tetris", "1.0", 1000)
+    pair = Pair(tmp_path, "--catalog", str(folder / "catalog.json"))
+    try:
+        page.goto(pair.url)
+        picture = card(page, "Tetris").locator("img")
+        expect(picture).to_have_js_property("naturalWidth", 6)
+        # Replaced, and asked for with the old key by a page that had not kept it.
+        (folder / "new.png").write_bytes(png(9, 12))
+        (folder / "new.png").replace(folder / "tetris.png")
+        address = picture.get_attribute("src")
+        assert (
+            page.evaluate("url => fetch(url, {cache: 'reload'}).then((r) => r.status)", address)
+            == 404
+        )
+        expect(picture).to_have_js_property("naturalWidth", 9)
+    finally:
+        pair.end()

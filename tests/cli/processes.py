@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,25 @@ LOOPBACK = ("--listen", "127.0.0.1:0", "--interface", "127.0.0.1", "--api", "127
 
 
 class Peer:
-    """A `lanspread run` that has started: on loopback, on free ports unless given others."""
+    """A `lanspread run` that has started: on loopback, on free ports unless given others.
 
-    def __init__(self, folder: Path, *arguments: str, mdns: bool = False, **options: Any) -> None:
+    `program` is what Python is to run in its place.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        mdns: bool = False,
+        program: Sequence[str] = ("-m", "lanspread"),
+        **options: Any,
+    ) -> None:
         self.state = folder / "state"
         self.games = folder / "games"
         self.address = ""
         self.games.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lanspread", "run", "--games", str(self.games),
+            [sys.executable, *program, "run", "--games", str(self.games),
              "--state", str(self.state), *LOOPBACK,
              *(() if mdns else ("--no-mdns",)), *arguments],
             stdout=options.pop("stdout", subprocess.PIPE),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,10 @@ import attrs
 import pytest
 import trio
 
+from lanspread import limits
 from lanspread.api import ApiServer
 from lanspread.cli import app, get, look, operate
-from lanspread.cli.client import Endpoint, NoPeerError, open_endpoint
+from lanspread.cli.client import Endpoint, NoPeerError, PeerBusyError, open_endpoint
 from lanspread.commands import InstallGame, OperationStarted, PeerCommand
 from lanspread.errors import Code, LanspreadError
 from lanspread.events import InstallFinished, PeerEvent, UpdateFinished
@@ -25,6 +27,7 @@ from tests.api.fake import (
     a_peer,
     begin,
     finished,
+    front_end,
     progress,
     running,
     until,
@@ -44,7 +47,7 @@ async def code_of(work: Awaitable[int]) -> int | None:
     """The exit code, errors included."""
     try:
         return await work
-    except BaseExceptionGroup as error:
+    except (BaseExceptionGroup, NoPeerError, PeerBusyError) as error:
         return app._explain(error)
 
 
@@ -261,6 +264,78 @@ async def test_a_wrong_token_is_no_running_peer() -> None:
             async with open_endpoint(Endpoint(api_url=server.url, token="x", pid=1), STATE):
                 pass
     assert app._find(caught.value, (NoPeerError,)) is not None
+
+
+@asynccontextmanager
+async def another_program(answer: bytes, heard: list[bytes]) -> AsyncIterator[Endpoint]:
+    """What has the port of a peer that is gone; `heard` is what it was told."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            heard.append(await stream.receive_some())
+            await stream.send_all(answer)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        yield Endpoint(api_url=f"http://127.0.0.1:{port}", token=TOKEN, pid=1)
+        nursery.cancel_scope.cancel()
+
+
+def lie(**told: object) -> bytes:
+    return b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(told).encode()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\nok\n",
+        b"HTTP/1.1 404 Not Found\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 60_000,
+        b"x" * 1_000_000,
+        lie(instance="i", proof="0" * 64),
+        lie(instance="\ud800", proof="\ud800"),
+        lie(instance=1, proof=None),
+    ],
+)
+async def test_another_program_on_the_port_never_sees_the_token(
+    capsys: pytest.CaptureFixture[str], answer: bytes
+) -> None:
+    heard: list[bytes] = []
+
+    async def ask(endpoint: Endpoint) -> int:
+        async with open_endpoint(endpoint, STATE):
+            raise AssertionError("it was taken for a peer")
+
+    async with another_program(answer, heard) as endpoint:
+        assert await code_of(ask(endpoint)) == 3
+        assert "another program answers at" in capsys.readouterr().err
+    assert len(heard) == 1
+    assert heard[0].startswith(b"GET /healthz?nonce=")
+    assert TOKEN.encode() not in heard[0]
+
+
+async def test_who_hangs_up_may_be_a_busy_peer(capsys: pytest.CaptureFixture[str]) -> None:
+    async def ask(endpoint: Endpoint) -> int:
+        async with open_endpoint(endpoint, STATE):
+            return 0
+
+    async with another_program(b"", []) as endpoint:
+        assert await code_of(ask(endpoint)) == 1
+    assert "hung up: either" in capsys.readouterr().err
+
+
+async def test_a_peer_that_serves_all_it_can_is_not_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(limits, "MAX_CLIENTS", 2)
+    async with running() as (_, server), front_end(server), front_end(server):
+        found(monkeypatch, server)
+        assert await code_of(look.status(STATE, as_json=True)) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "runs and serves as many clients as it can" in captured.err
 
 
 async def test_a_whole_library_fits_in_one_answer(

@@ -129,7 +129,13 @@ def test_a_download_is_paused_resumed_and_cancelled(peers: tuple[Peer, Peer]) ->
     paused = events(command(fetching, "pause", GAME, "--json"))[-1]
     assert (paused["type"], paused["data"]["reason"]) == ("download.paused", "user")
     assert view(fetching)["operation"]["state"] == "paused"
-    assert "is paused" in command(fetching, "pause", GAME).stdout
+    assert command(fetching, "pause", GAME).stdout == f"{GAME}: paused\n"
+    # Its event is past, so it has no number; otherwise it is one.
+    (again,) = events(command(fetching, "pause", GAME, "--json"))
+    assert (again["seq"], again["type"]) == (None, "download.paused")
+    assert again["time"].endswith("Z")
+    assert again["data"]["id"] == GAME
+    assert set(again["data"]) == {"operation_id", "id", "reason"}
     busy = command(fetching, "install", GAME)
     assert (busy.returncode, "busy" in busy.stderr) == (1, True)
     assert command(fetching, "resume", GAME).returncode == 0

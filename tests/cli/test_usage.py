@@ -81,7 +81,7 @@ def test_a_trust_mode_that_is_not_built_is_never_open(tmp_path: Path, mode: str)
 @pytest.mark.parametrize(
     "arguments",
     [["games"], ["peers"], ["status"], ["get", "x"], ["cancel", "x"], ["connect", "a:1"],
-     ["watch"], ["shutdown"], ["games", "--json"]],
+     ["watch"], ["polite"], ["shutdown"], ["games", "--json"]],
 )  # fmt: skip
 def test_without_a_running_peer(tmp_path: Path, arguments: list[str]) -> None:
     done = lanspread(*arguments, "--state", str(tmp_path))
@@ -133,7 +133,7 @@ def test_help_and_version() -> None:
     done = lanspread()
     assert (done.returncode, done.stdout) == (2, "")
     for command in ("run", "games", "peers", "status", "get", "cancel", "connect", "watch",
-                    "shutdown", "doctor", "demo", "completion"):  # fmt: skip
+                    "polite", "shutdown", "doctor", "demo", "completion"):  # fmt: skip
         help_text = lanspread(command, "--help").stdout
         assert "--json" in help_text
         assert "--state" in help_text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import socket
 from datetime import UTC, datetime
+from typing import Literal
 
 import attrs
 import pytest
@@ -27,6 +29,7 @@ from lanspread.doctor.mdns_socket import Tried
 from lanspread.doctor.multicast import Stranger
 from lanspread.doctor.ports import Port
 from lanspread.doctor.running import NotRunning, OtherPeer, Running
+from lanspread.doctor.wanted import Wanted
 from lanspread.seams import Address
 
 LO = OwnAddress("127.0.0.1", "lo", 8, up=True, multicast=False)
@@ -167,9 +170,25 @@ def test_multicast_that_does_not(tried: Tried, code: str, level: str) -> None:
     assert "lanspread connect" in findings[0].remedy
 
 
+def test_an_interface_that_leads_nowhere_is_no_matter_of_firewalls() -> None:
+    remedies = {}
+    for error in (errno.ENETUNREACH, errno.EPERM):
+        tried = attrs.evolve(HEARD, failed="send", error=error)
+        (finding,) = multicast.judge_multicast([tried], [LO, ETH])
+        remedies[error] = finding.remedy
+    assert "cable" in remedies[errno.ENETUNREACH]
+    assert "firewall" not in remedies[errno.ENETUNREACH]
+    assert "firewall" in remedies[errno.EPERM]
+
+
 def test_multicast_that_is_switched_off() -> None:
     off = attrs.evolve(ETH, multicast=False)
-    assert codes(multicast.judge_multicast([HEARD], [off])) == {"multicast_off": "fault"}
+    alone = attrs.evolve(HEARD, answers={})
+    # It cannot be that peers find each other and do not.
+    for tried, part in ((alone, "do not find each other"), (HEARD, "answer all the same")):
+        findings = multicast.judge_multicast([tried], [off])
+        assert codes(findings) == {"multicast_off": "fault"}
+        assert part in findings[0].message
     unknown = attrs.evolve(ETH, multicast=None)
     assert codes(multicast.judge_multicast([HEARD], [unknown])) == {"multicast": "ok"}
 
@@ -197,7 +216,26 @@ def test_peers_of_another_subnet_or_version() -> None:
 
 def port(kind: str, number: int, error: int = 0, *, given: bool = False) -> Port:
     assert kind in ("UDP", "TCP")
-    return Port("UDP" if kind == "UDP" else "TCP", Address("0.0.0.0", number), given, error)
+    use: Literal["peers", "page and API"] = "peers" if kind == "UDP" else "page and API"
+    return Port(use, Address("0.0.0.0", number), given, error)
+
+
+def test_the_port_of_bulk_data_has_the_number_of_the_peers() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        address = Address(*held.getsockname())
+        wanted = Wanted(state="/state", listen=(address,), api=Address("127.0.0.1", 0))
+        found = {one.use: one for one in ports.look_at_ports(wanted)}
+        assert (found["peers"].error, found["bulk data"].error) == (0, errno.EADDRINUSE)
+        (finding,) = ports.judge_ports([found["bulk data"]], NotRunning())
+        # Another is taken, although this one is given: it is the number of UDP that was given.
+        assert (finding.code, finding.level) == ("port_taken", Level.WARNING)
+        assert "bulk data" in finding.message
+        listening = attrs.evolve(RUNNING, listen=(str(address),))
+        assert codes(ports.judge_ports([found["bulk data"]], listening)) == {"port_ours": "ok"}
+        alone = ports.look_at_ports(attrs.evolve(wanted, bulk=False))
+        assert [one.use for one in alone] == ["peers"]
 
 
 def test_ports() -> None:
@@ -217,7 +255,7 @@ def test_ports() -> None:
 
 
 def test_both_families_of_a_port_are_one_finding() -> None:
-    found = [port("UDP", 7373), Port("UDP", Address("::", 7373), False, errno.EADDRINUSE)]
+    found = [port("UDP", 7373), Port("peers", Address("::", 7373), False, errno.EADDRINUSE)]
     assert codes(ports.judge_ports(found, NotRunning())) == {"port_taken": "warning"}
 
 
@@ -347,7 +385,7 @@ def test_the_clock(year: int, wall_s: float, code: str, level: str) -> None:
     [
         (firewall.Firewalls("win32"), "firewall_windows", "netsh advfirewall"),
         (firewall.Firewalls("darwin"), "firewall_mac", "Local Network"),
-        (firewall.Firewalls("linux", ("ufw", "iptables")), "firewall_ufw", "ufw allow 7373/udp"),
+        (firewall.Firewalls("linux", ("ufw", "iptables")), "firewall_ufw", "ufw allow 7373`"),
         (firewall.Firewalls("linux", ("firewalld",)), "firewall_firewalld", "7373/udp"),
         (firewall.Firewalls("linux", ("nftables",)), "firewall_nftables", "7373, 5353"),
         (firewall.Firewalls("linux", ("iptables",)), "firewall_iptables", "7373,5353"),
@@ -357,6 +395,11 @@ def test_hints_by_platform(found: firewall.Firewalls, code: str, part: str) -> N
     (finding,) = firewall.judge_firewalls(found)
     assert (finding.code, finding.level) == (code, Level.NOTE)
     assert part in finding.remedy
+    # Both ways of moving games.
+    assert "TCP 7373" in finding.message
+    assert (
+        "tcp" in finding.remedy.lower() or "7373`" in finding.remedy or found.platform == "darwin"
+    )
 
 
 def test_whether_ufw_is_on() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import cast
 
 import attrs
 import pytest
@@ -14,9 +15,10 @@ from lanspread.doctor import mdns_packets, mdns_socket, udp_probe, way
 from lanspread.doctor.findings import Level
 from lanspread.doctor.interfaces import OwnAddress
 from lanspread.doctor.probing import Probe
+from lanspread.doctor.tcp_probe import Bulk
 from lanspread.doctor.udp_probe import Attempt, Udp
 from lanspread.doctor.wanted import Wanted
-from lanspread.doctor.way import Greeting, Quic, Way
+from lanspread.doctor.way import Greeting, Quic, Step, Way
 from lanspread.doctor.way_judgement import Us, judge_way
 from lanspread.platform import RealEntropy, RealThreads
 from lanspread.seams import Address
@@ -102,11 +104,36 @@ def test_a_greeting_that_fails(kind: HandshakeFault, code: str) -> None:
 
 def test_our_own_peer() -> None:
     own = attrs.evolve(US, peer_id=PEER_ID)
-    assert codes(ARRIVED, own)["own_identity"] == "note"
     here = Address("192.168.1.5", 7373)
     found = codes(attrs.evolve(ARRIVED, attempts=(Attempt(here, Udp.ANSWERED),)), own)
-    assert found["own_address"] == "note"
+    assert (found["own_address"], found["own_identity"]) == ("note", "note")
     assert "mdns" not in found
+    loop = attrs.evolve(ARRIVED, attempts=(Attempt(Address("::1", 7373), Udp.ANSWERED),))
+    assert codes(loop, own)["own_identity"] == "note"
+
+
+def test_our_own_identity_on_another_machine() -> None:
+    own = attrs.evolve(US, peer_id=PEER_ID)
+    assert codes(ARRIVED, own)["identity_cloned"] == "fault"
+    # Where our own addresses are not known nothing is claimed.
+    assert codes(ARRIVED, attrs.evolve(own, own=()))["own_identity"] == "note"
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "part"),
+    [
+        (0, "ok", "TCP gets to 192.168.1.9:7380"),
+        (errno.ETIMEDOUT, "warning", "drops it"),
+        (errno.ECONNREFUSED, "warning", "refuses it"),
+        (errno.EACCES, "warning", "Permission denied"),
+    ],
+)
+def test_the_way_of_bulk_data(error: int, level: str, part: str) -> None:
+    found = attrs.evolve(ARRIVED, bulk=Bulk(Address(PEER.host, 7380), error))
+    (finding,) = [one for one in judge_way(found, US) if one.check == "peer bulk"]
+    assert (finding.level.value, finding.code) == (level, "bulk" if not error else "bulk_blocked")
+    assert part in finding.message
+    assert ("TCP port 7380" in finding.remedy) == bool(error)
 
 
 def test_multicast_that_is_lost_on_the_way() -> None:
@@ -178,6 +205,31 @@ async def test_a_port_where_nobody_listens_is_told_from_one_that_speaks_somethin
     assert (await udp_probe.probe(address, ["::1"])).outcome is Udp.OUT_OF_REACH
 
 
+class Waking:
+    """A socket that wakes its reader for nothing the first time; its descriptor is readable."""
+
+    def __init__(self, inner: socket.socket) -> None:
+        self._inner = inner
+        self.calls = 0
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def recv(self, size: int) -> bytes:
+        self.calls += 1
+        if self.calls == 1:
+            raise BlockingIOError(errno.EAGAIN, "try again")
+        return self._inner.recv(size)
+
+
+async def test_a_reader_that_is_woken_for_nothing_goes_on(autojump_clock: MockClock) -> None:
+    with loopback_socket() as sock, loopback_socket() as other:
+        other.sendto(b"data", sock.getsockname())
+        waking = Waking(sock)
+        assert await udp_probe.receive_once(cast(socket.socket, waking)) == b"data"
+    assert waking.calls == 2
+
+
 # -- deadlines -------------------------------------------------------------------------------------
 
 
@@ -196,7 +248,7 @@ async def test_a_name_server_that_is_silent(autojump_clock: MockClock) -> None:
     wanted = Wanted(state="/state")
     found = await way.walk(wanted, Address("ben.lan", 1), DeafNames(), RealEntropy())
     assert "did not answer" in found.unresolved
-    assert trio.current_time() == way.RESOLVE_S
+    assert trio.current_time() == way.seconds_for(Step.NAME, 0.0)
 
 
 async def test_a_probe_ends_at_its_deadline_or_with_its_fault(autojump_clock: MockClock) -> None:

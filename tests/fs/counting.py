@@ -59,6 +59,6 @@ class _CountingFolder(RecordingFolder):
         self._files.asked["folder"] += 1
         return _CountingFolder(found, self._files)
 
-    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
+    def open(self, rel: str, mode: Literal["read", "write", "create", "new"]) -> File:
         self._files.asked["open"] += 1
         return self.inner.open(rel, mode)

@@ -125,6 +125,9 @@ class RecordingFolder:
         self.fail_at = fail_at
         self.open_files = 0
 
+    def count_open(self, change: int) -> None:
+        self.open_files += change
+
     def step(self, *call: str) -> None:
         self.log.append(call)
         if self.fail_at is not None and len(self.log) > self.fail_at:
@@ -151,17 +154,18 @@ class RecordingFolder:
         return self.inner.exists(rel)
 
     def folder(self, rel: str, *, follow: bool = False) -> Folder:
-        raise NotImplementedError
+        self.step("folder", rel)
+        return _RecordingBelow(self, rel, self.inner.folder(rel, follow=follow))
 
-    def open(self, rel: str, mode: Literal["read", "write", "create"]) -> File:
+    def open(self, rel: str, mode: Literal["read", "write", "create", "new"]) -> File:
         self.step(f"open-{mode}", rel)
         file = RecordingFile(self.inner.open(rel, mode), self, rel)
-        self.open_files += 1
+        self.count_open(1)
         return file
 
-    def make_folder(self, rel: str) -> None:
+    def make_folder(self, rel: str, *, like: str | None = None) -> None:
         self.step("make_folder", rel)
-        self.inner.make_folder(rel)
+        self.inner.make_folder(rel, like=like)
 
     def rename(self, source: str, target: str) -> None:
         self.step("rename", source, target)
@@ -210,6 +214,21 @@ class RecordingFolder:
         self.close()
 
 
+class _RecordingBelow(RecordingFolder):
+    """A folder below one that records: there, by the names that things have from the top."""
+
+    def __init__(self, top: RecordingFolder, rel: str, inner: Folder) -> None:
+        super().__init__(inner, top.log)
+        self._top = top
+        self._rel = rel
+
+    def count_open(self, change: int) -> None:
+        self._top.count_open(change)
+
+    def step(self, *call: str) -> None:
+        self._top.step(call[0], *(f"{self._rel}/{rel}" if rel else self._rel for rel in call[1:]))
+
+
 class RecordingFile:
     def __init__(self, inner: File, folder: RecordingFolder, rel: str) -> None:
         self.inner = inner
@@ -232,6 +251,9 @@ class RecordingFile:
         self.folder.step("truncate", self.rel)
         self.inner.truncate(size)
 
+    def start_sync(self, offset: int, size: int) -> None:
+        self.inner.start_sync(offset, size)
+
     def sync(self) -> None:
         self.folder.step("sync", self.rel)
         self.inner.sync()
@@ -244,7 +266,7 @@ class RecordingFile:
         return self.inner.entry()
 
     def close(self) -> None:
-        self.folder.open_files -= 1
+        self.folder.count_open(-1)
         self.inner.close()
 
     def __enter__(self) -> Self:

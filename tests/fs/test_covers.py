@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +24,8 @@ from lanspread.fs.pictures import MAX_SIDE_PIXELS, picture_type
 from lanspread.model import fold_id
 from lanspread.seams import FileStamp, Folder
 from lanspread.testing import VirtualLan
+from lanspread.testing.parts import InlineThreads
+from lanspread.views import Picture
 from tests.fs.pictures import jpeg, png, webp
 
 LARGEST = MAX_SIDE_PIXELS
@@ -129,10 +132,34 @@ def game(tmp_path: Path) -> Path:
     return folder
 
 
-def covers(game: Path, catalog: Catalog | None = None, token: str = "a") -> tuple[Covers, Shelf]:
+@attrs.define
+class Made:
+    """Covers of that one game, and what was told of changes."""
+
+    covers: Covers
+    shelf: Shelf
+    told: list[frozenset[str]]
+
+    def key(self) -> str:
+        return key_of(self.covers.url("Quake"))
+
+    async def read(self, key: str, game_id: str = "Quake") -> Picture | None:
+        return await self.covers.read(game_id, key)
+
+
+async def make(game: Path, catalog: Catalog | None = None, token: str = "a") -> Made:
     shelf = Shelf(game)
-    made = Covers(cast(Library, shelf), catalog or Catalog(), DiskFileSystem(), token)
-    return made, shelf
+    told: list[frozenset[str]] = []
+    covers = Covers(
+        cast(Library, shelf),
+        catalog or Catalog(),
+        DiskFileSystem(),
+        token,
+        InlineThreads(),
+        told.append,
+    )
+    await covers.look()
+    return Made(covers, shelf, told)
 
 
 def key_of(url: str | None) -> str:
@@ -146,87 +173,133 @@ def catalog_of(folder: Path, cover: str) -> Catalog:
     return load_catalog(str(file))
 
 
-def test_the_picture_in_the_games_folder(game: Path) -> None:
+async def test_the_picture_in_the_games_folder(game: Path) -> None:
     (game / "cover.png").write_bytes(png())
-    made, _ = covers(game)
-    url = made.url("Quake")
+    made = await make(game)
+    url = made.covers.url("Quake")
     assert url is not None
     assert url.startswith("/cover/Quake?key=")
-    picture = made.read("QUAKE", key_of(url))
+    picture = await made.read(key_of(url), "QUAKE")
     assert picture is not None
     assert (picture.media_type, picture.data) == ("image/png", png())
 
 
-def test_a_key_is_good_for_one_picture_in_one_state(game: Path) -> None:
+async def test_a_key_is_good_for_one_picture_in_one_state(game: Path) -> None:
     (game / "cover.png").write_bytes(png())
-    made, shelf = covers(game)
-    key = key_of(made.url("Quake"))
-    assert made.read("Quake", "") is None
-    assert made.read("Quake", key[:-1] + ("0" if key[-1] != "0" else "1")) is None
-    assert made.read("Quake", "é" + key) is None
-    assert made.read("Doom", key) is None
-    assert covers(game, token="b")[0].read("Quake", key) is None
+    made = await make(game)
+    key = made.key()
+    assert await made.read("") is None
+    assert await made.read(key[:-1] + ("0" if key[-1] != "0" else "1")) is None
+    assert await made.read("é" + key) is None
+    assert await made.read(key, "Doom") is None
+    assert await (await make(game, token="b")).read(key) is None
     (game / "cover.png").write_bytes(png(7, 9))
-    shelf.look()
-    assert made.read("Quake", key) is None
-    assert made.read("Quake", key_of(made.url("Quake"))) is not None
+    made.shelf.look()
+    assert await made.read(key) is None
+    assert await made.read(made.key()) is not None
 
 
-def test_without_a_picture_there_is_no_address(game: Path) -> None:
-    made, _ = covers(game)
-    assert made.url("Quake") is None
-    assert made.url("somebody else's") is None
-    assert made.read("Quake", "") is None
+async def test_without_a_picture_there_is_no_address(game: Path) -> None:
+    made = await make(game)
+    assert made.covers.url("Quake") is None
+    assert made.covers.url("somebody else's") is None
+    assert await made.read("") is None
 
 
-def test_what_is_no_picture_or_gone_or_a_link_is_not_served(game: Path, tmp_path: Path) -> None:
+async def test_what_is_no_picture_or_gone_or_a_link_is_not_served(
+    game: Path, tmp_path: Path
+) -> None:
     file = game / "cover.png"
     file.write_bytes(b"<script>alert(1)</script>")
-    made, shelf = covers(game)
-    assert made.read("Quake", key_of(made.url("Quake"))) is None
+    made = await make(game)
+    assert await made.read(made.key()) is None
     file.unlink()
-    assert made.read("Quake", key_of(made.url("Quake"))) is None
+    assert await made.read(made.key()) is None
     secret = tmp_path / "secret.png"
     secret.write_bytes(png())
     file.symlink_to(secret)
-    shelf.look()
-    assert made.read("Quake", key_of(made.url("Quake"))) is None
+    made.shelf.look()
+    assert await made.read(made.key()) is None
 
 
-def test_a_file_that_grew_since_the_walk_is_not_read_whole(game: Path) -> None:
+async def test_a_file_that_grew_since_the_walk_is_not_read_whole(game: Path) -> None:
     file = game / "cover.png"
     file.write_bytes(png())
-    made, _ = covers(game)
-    key = key_of(made.url("Quake"))
+    made = await make(game)
     file.write_bytes(png() + bytes(limits.MAX_COVER_BYTES))
-    assert made.read("Quake", key) is None
+    assert await made.read(made.key()) is None
 
 
-def test_the_catalogs_picture_comes_first(game: Path, tmp_path: Path) -> None:
-    (tmp_path / "art").mkdir()
-    (tmp_path / "art" / "quake.jpg").write_bytes(jpeg())
+async def test_the_catalogs_picture_comes_first(game: Path, tmp_path: Path) -> None:
+    art = tmp_path / "art" / "quake.jpg"
+    art.parent.mkdir()
+    art.write_bytes(jpeg())
     (game / "cover.png").write_bytes(png())
-    made, _ = covers(game, catalog_of(tmp_path, "art/quake.jpg"))
-    picture = made.read("Quake", key_of(made.url("Quake")))
+    made = await make(game, catalog_of(tmp_path, "art/quake.jpg"))
+    key = made.key()
+    picture = await made.read(key)
     assert picture is not None
     assert picture.media_type == "image/jpeg"
-    # If it cannot be read, the game's own is shown.
-    (tmp_path / "art" / "quake.jpg").unlink()
-    picture = made.read("Quake", key_of(made.url("Quake")))
+    assert made.told == []
+    # Once it is found gone, the game's own is the one.
+    art.unlink()
+    assert await made.read(key) is None
+    assert made.told == [frozenset({"quake"})]
+    picture = await made.read(made.key())
     assert picture is not None
     assert picture.media_type == "image/png"
 
 
+async def test_the_catalogs_picture_is_replaced(game: Path, tmp_path: Path) -> None:
+    art = tmp_path / "quake.png"
+    art.write_bytes(png())
+    made = await make(game, catalog_of(tmp_path, "quake.png"))
+    key = made.key()
+    # As an editor saves: another file of the same size takes its name.
+    art.with_suffix(".new").write_bytes(png(8, 6))
+    os.replace(art.with_suffix(".new"), art)
+    assert made.key() == key
+    assert await made.read(key) is None
+    assert made.told == [frozenset({"quake"})]
+    assert made.key() != key
+    picture = await made.read(made.key())
+    assert picture is not None
+    assert picture.data == png(8, 6)
+
+
+async def test_a_replaced_picture_that_nobody_asks_for_is_noticed(
+    game: Path, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    art = tmp_path / "deep" / "quake.png"
+    made = await make(game, catalog_of(tmp_path, "deep/quake.png"))
+    assert made.covers.url("Quake") is None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.covers.run)
+        for picture in (png(), png(7, 9)):
+            art.parent.mkdir(exist_ok=True)
+            art.write_bytes(picture)
+            url = made.covers.url("Quake")
+            await trio.sleep(limits.FALLBACK_SCAN_S + 1)
+            assert made.covers.url("Quake") not in (None, url)
+            assert made.told.pop() == {"quake"}
+        await trio.sleep(limits.FALLBACK_SCAN_S * 3)
+        assert made.told == []
+        art.write_bytes(png() + bytes(limits.MAX_COVER_BYTES))
+        await trio.sleep(limits.FALLBACK_SCAN_S)
+        assert made.covers.url("Quake") is None
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
-    "cover", ["../secret.png", "/etc/passwd", "http://a.example/x.png", "a\0b"]
+    "cover", ["../secret.png", "/etc/passwd", "http://a.example/x.png", "a\0b", "link/secret.png"]
 )
-def test_a_catalog_leads_nowhere_else(game: Path, tmp_path: Path, cover: str) -> None:
+async def test_a_catalog_leads_nowhere_else(game: Path, tmp_path: Path, cover: str) -> None:
     (tmp_path / "secret.png").write_bytes(png())
     folder = tmp_path / "catalog"
     folder.mkdir()
-    made, _ = covers(game, catalog_of(folder, cover))
-    url = made.url("Quake")
-    assert url is None or made.read("Quake", key_of(url)) is None
+    (folder / "link").symlink_to(tmp_path)
+    made = await make(game, catalog_of(folder, cover))
+    assert made.covers.url("Quake") is None
 
 
 async def test_a_whole_peer_tells_and_serves_it(

@@ -51,6 +51,15 @@ def test_reads_and_writes(opener: Opener, tree: Path) -> None:
             assert file.entry().size == 3
         with folder.open("sub/file", "create") as file:
             assert file.read_at(100, 0) == b"Jel"
+        with folder.open("sub/made", "new") as file:
+            file.write_at(b"made", 0)
+            file.start_sync(0, 4)
+            assert file.entry().name == "made"
+        assert folder.entry("sub/made").size == 4
+        for there in ("sub/made", "sub/filelink", "dangling", "sub"):
+            with pytest.raises(FileExistsError):
+                folder.open(there, "new")
+        folder.remove_file("sub/made")
         folder.make_folder("sub/new")
         folder.make_folder("sub/new")
         folder.rename("sub/file", "sub/new/moved")
@@ -281,6 +290,25 @@ def test_programs_can_be_run_by_whoever_reads_them(opener: Opener, tree: Path) -
             path.chmod(before)
             file.set_attributes(mtime_ns=None, executable=executable)
             assert path.stat().st_mode & 0o7777 == after
+
+
+def test_a_folder_like_another(opener: Opener, tree: Path) -> None:
+    (tree / "sub").chmod(0o2770)
+    before = os.umask(0o077)
+    try:
+        with opener(str(tree)) as folder:
+            folder.make_folder("new", like="sub")
+            # What is there stays as it is.
+            (tree / "sub").chmod(0o700)
+            folder.make_folder("new", like="sub")
+            folder.make_folder("plain")
+            with pytest.raises(FileNotFoundError):
+                folder.make_folder("other", like="nowhere")
+    finally:
+        os.umask(before)
+    assert (tree / "new").stat().st_mode & 0o7777 == 0o770
+    assert (tree / "plain").stat().st_mode & 0o7777 == 0o700
+    assert not (tree / "other").exists()
 
 
 @pytest.mark.parametrize("mtime_ns", [2**80, -(2**80), -1, 0, 2**63 - 1])

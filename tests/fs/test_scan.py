@@ -9,7 +9,8 @@ import pytest
 
 from lanspread import limits
 from lanspread.fs.digests import BlockHasher, hash_files
-from lanspread.fs.errors import FileChanged
+from lanspread.fs.errors import FileChanged, Stopped
+from lanspread.fs.progress import Unwatched
 from lanspread.fs.reading import ExtentReader
 from lanspread.fs.scan import list_games, look_at_game, scan_game
 from lanspread.model import blocks_of
@@ -53,6 +54,29 @@ def test_lists_games(tmp_path: Path) -> None:
         "game_collision",
     ]
     assert all(warning.message.isprintable() for warning in listing.warnings)
+
+
+class StopsAfter(Unwatched):
+    """Lets so many steps pass."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Stopped("it was stopped")
+
+
+def test_a_walk_stops_between_two_folders(tmp_path: Path) -> None:
+    write_tree(tmp_path / "g", {f"{number}/file": b"" for number in range(10)})
+    with open_folder(tmp_path) as games:
+        for steps in range(11):
+            before = open_descriptors()
+            with pytest.raises(Stopped):
+                scan_game(games, "g", StopsAfter(steps))
+            assert open_descriptors() == before
+        assert len(scan_game(games, "g", StopsAfter(11)).stamps) == 10
 
 
 def test_scans_what_is_shared_and_nothing_else(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from lanspread.sync.fair import FairSlots
+from lanspread.sync.fair import FairSlots, TooManyWait
 
 
 class Holders:
@@ -67,3 +69,76 @@ async def test_a_slot_that_is_given_back_goes_to_who_waits(autojump_clock: MockC
         await wait_all_tasks_blocked()
         assert (waited, holders.held["second"]) == (0, 1)
         nursery.cancel_scope.cancel()
+
+
+async def test_those_behind_one_address_share_by_what_they_move(autojump_clock: MockClock) -> None:
+    """Eight of one host, one of them with requests twice as large and four times as many."""
+    slots = FairSlots(4)
+    moved: Counter[str] = Counter()
+
+    async def ask(who: str, size: int) -> None:
+        while True:
+            async with slots.take("one host", who, size):
+                await trio.sleep(size / 1_000)
+                moved[who] += size
+
+    with trio.move_on_after(200):
+        async with trio.open_nursery() as nursery:
+            for number in range(8):
+                for _ in range(8 if number == 0 else 2):
+                    nursery.start_soon(ask, f"peer{number}", 200 if number == 0 else 100)
+    # A host alone has half of the slots, and they are never idle.
+    assert sum(moved.values()) >= 0.95 * 2 * 200 * 1_000
+    assert min(moved.values()) >= 0.8 * max(moved.values())
+    assert slots.held == slots.waiting == 0
+
+
+async def test_too_many_that_wait_are_told_so_and_leave_room_for_others(
+    autojump_clock: MockClock,
+) -> None:
+    slots = FairSlots(2, most_waiting=8)
+    refused: Counter[str] = Counter()
+    async with trio.open_nursery() as nursery:
+
+        async def hold(host: str) -> None:
+            try:
+                async with slots.take(host):
+                    await trio.sleep_forever()
+            except TooManyWait:
+                refused[host] += 1
+
+        for host, count in (("greedy", 20), ("second", 20), ("third", 1)):
+            for _ in range(count):
+                nursery.start_soon(hold, host)
+            await wait_all_tasks_blocked()
+        # Half of the queue, a half of the rest, and one place for who has none.
+        assert (slots.held, slots.waiting) == (2, 7)
+        assert refused == {"greedy": 15, "second": 17}
+        nursery.cancel_scope.cancel()
+    assert slots.held == slots.waiting == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whoever_is_cancelled_when_nothing_is_lost(
+    autojump_clock: MockClock, seed: int
+) -> None:
+    rng = random.Random(seed)
+    slots = FairSlots(3, most_waiting=10)
+
+    async def use(host: str) -> None:
+        with trio.move_on_after(rng.choice([0.1, 0.2, 5.0])):
+            try:
+                async with slots.take(host, rng.randrange(2)):
+                    assert slots.held <= 3
+                    await trio.sleep(rng.choice([0.1, 0.2, 1.0]))
+            except TooManyWait:
+                pass
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(use, rng.choice("abc"))
+            await trio.sleep(rng.choice([0, 0.1]))
+    assert slots.held == slots.waiting == 0
+    with trio.fail_after(1):
+        async with slots.take("a"):
+            pass

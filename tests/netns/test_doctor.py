@@ -104,7 +104,7 @@ def test_a_way_on_which_nothing_fails(
 ) -> None:
     told = Patient(hosts[HERE], tmp_path, "--peer", PEER).told()
     assert told.faults == set()
-    for code in ("multicast", "same_subnet", "udp", "quic", "version", "identity", "mdns"):
+    for code in ("multicast", "same_subnet", "udp", "quic", "version", "identity", "bulk", "mdns"):
         assert told.level(code) == "ok", code
     identity = next(one for one in told.findings if one["code"] == "identity")
     assert there.ready["peer_id"] in identity["message"]
@@ -116,22 +116,41 @@ def test_a_way_on_which_nothing_fails(
     assert "error" not in there.log().lower()
 
 
+@contextmanager
+def no_answers(hosts: list[Host]) -> Iterator[None]:
+    """Answers of the others do not get here by multicast; unicast does."""
+    bridge = Host(hosts[HERE].namespace.rpartition("-")[0] + "-br", "")
+    port = ("link", "set", "port1", "type", "bridge_slave", "mcast_flood")
+    with undone(bridge, *port, "off", remove=(*port, "on")):
+        yield
+
+
 def test_multicast_is_switched_off(hosts: list[Host], tmp_path: Path) -> None:
     here = hosts[HERE]
     off, on = (("link", "set", "eth0", "multicast", state) for state in ("off", "on"))
-    with undone(here, *off, remove=on):
+    with undone(here, *off, remove=on), no_answers(hosts):
         told = Patient(here, tmp_path).told()
     assert told.faults == {"multicast_off"}
     assert "ip link set eth0 multicast on" in told.remedy("multicast_off")
 
 
+def test_the_cable_is_pulled(hosts: list[Host], tmp_path: Path) -> None:
+    here = hosts[HERE]
+    here.link("down")
+    try:
+        told = Patient(here, tmp_path, "--peer", PEER).told()
+    finally:
+        here.link("up")
+        ip("-n", here.namespace, "route", "replace", "224.0.0.0/4", "dev", "eth0")
+    assert told.faults == {"not_sent", "no_route"}
+    for code in told.faults:
+        assert "cable" in told.remedy(code)
+
+
 def test_a_switch_that_does_not_pass_multicast_on(
     hosts: list[Host], there: RunningPeer, tmp_path: Path
 ) -> None:
-    bridge = Host(hosts[HERE].namespace.rpartition("-")[0] + "-br", "")
-    port = ("link", "set", "port1", "type", "bridge_slave", "mcast_flood")
-    # Answers of the other side no longer arrive; unicast does.
-    with undone(bridge, *port, "off", remove=(*port, "on")):
+    with no_answers(hosts):
         told = Patient(hosts[HERE], tmp_path, "--peer", PEER).told()
     assert told.faults == {"multicast_lost"}
     assert told.level("alone") == "note"
@@ -210,6 +229,40 @@ def test_a_wrong_protocol_version(hosts: list[Host], tmp_path: Path) -> None:
     # mDNS says so as well, of whoever is about.
     assert told.level("other_version") == "warning"
     assert told.level("quic") == "ok"
+
+
+@contextmanager
+def impostor(host: Host) -> Iterator[None]:
+    """Something on a host that says it is a peer whose key it has not."""
+    program = str(Path(__file__).parent.parent / "doctor" / "greeter.py")
+    process = host.popen(sys.executable, program)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_peer_that_says_it_is_another(hosts: list[Host], tmp_path: Path) -> None:
+    other = hosts[ELSEWHERE]
+    with impostor(other):
+        told = Patient(hosts[HERE], tmp_path, "--peer", f"{other.address}:7373").told()
+    assert told.faults == {"identity"}
+    assert told.level("quic") == "ok"
+
+
+def test_tcp_for_bulk_data_is_blocked(
+    hosts: list[Host], there: RunningPeer, tmp_path: Path
+) -> None:
+    drop = ("ipproto", "tcp", "sport", "7373", "blackhole")
+    with undone(hosts[THERE], "rule", "add", *drop, remove=("rule", "del", *drop)):
+        told = Patient(hosts[HERE], tmp_path, "--peer", PEER).told()
+    # It costs speed and nothing else.
+    assert told.faults == set()
+    assert told.level("bulk_blocked") == "warning"
+    assert "TCP port 7373" in told.remedy("bulk_blocked")
 
 
 # Prints a line for every UDP or TCP packet that leaves by eth0.

@@ -15,6 +15,7 @@ from lanspread.transfer.access import GameBusy
 
 FS_ERRORS = [
     (errors.NotHere("gone"), Code.IO_ERROR),
+    (errors.MovedAway("gone"), Code.IO_ERROR),
     (errors.FolderNotEmpty(["a"]), Code.FOLDER_NOT_EMPTY),
     (errors.LeftBehind(".local.backup", ".local.backup/save"), Code.IO_ERROR),
     (errors.InTheWay("a", "is a link"), Code.FOLDER_NOT_EMPTY),

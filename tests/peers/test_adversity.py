@@ -82,6 +82,31 @@ async def test_a_slow_wire_is_slow_and_nothing_else(
     assert anna.bytes_sent() < 1.2 * size
 
 
+async def test_a_wire_that_swallows_jumbo_frames_costs_a_moment(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    size = 3_000_000
+    files = {"big.eti": random.Random(1).randbytes(size), "version.ini": b"1.0\n"}
+    write_game(tmp_path / "a", "Quake", files)
+    hosts = [lan.add_host("a"), lan.add_host("b")]
+    for host in hosts:
+        host.payload_bytes = 8_972
+    anna = await party.start(hosts[0], tmp_path / "a")
+    ben = await party.start(hosts[1], tmp_path / "b")
+    await until(lambda: offering(ben, "Quake"))
+    (session,) = anna.sessions.all()
+    await until(lambda: session.connection.statistics().payload_bytes == 8_972)
+    # Somebody puts an old switch between them.
+    lan.set_default_link(Link(payload_bytes=1_400))
+    events = Events(ben)
+    began = trio.current_time()
+    await begin(ben, "Quake")
+    end = await events.wait_for(*END, within=5)
+    assert end.type == "download.finished"
+    assert "download.paused" not in events.types()
+    assert trio.current_time() - began < 2
+
+
 async def test_a_low_upload_limit_is_shared_by_all(
     autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -19,18 +20,22 @@ from lanspread.commands import (
     GameCommand,
     InstallGame,
     OperationStarted,
+    PauseGame,
     RemoveGame,
+    ResumeGame,
     UninstallGame,
     UpdateGame,
 )
 from lanspread.errors import Code, LanspreadError
 from lanspread.eventhub import PublishedEvent
 from lanspread.peer import Peer
-from lanspread.testing import VirtualLan, open_virtual_lan
+from lanspread.testing import Link, VirtualLan, open_virtual_lan
+from lanspread.views import OperationView
 from tests.peers.support import (
     Events,
     Party,
     begin,
+    done_bytes,
     fetch,
     game,
     listed,
@@ -335,6 +340,46 @@ async def test_a_failing_fetch_fails_the_update_and_leaves_what_is_installed(
         failed = [event for event in seen if event.type == "download.failed"]
         assert [event.data["operation_id"] for event in failed] == [end.data["operation_id"]]
         assert local_files(tmp_path / "b")["quake.exe"] == b"program 1"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+async def test_an_update_that_was_killed_in_its_download_is_one_after_the_restart(
+    autojump_clock: MockClock, tmp_path: Path, paused: bool
+) -> None:
+    async with open_virtual_lan(seed=1) as lan, open_party() as party:
+        lan.set_default_link(Link(bytes_per_s=400_000.0))
+        new = {**a_game("2.0"), "big": random.Random(1).randbytes(500_000)}
+        write_game(tmp_path / "a", "Quake", new)
+        await party.start(lan.add_host("a"), tmp_path / "a")
+        write_game(tmp_path / "b", "Quake", a_game("1"))
+        host = lan.add_host("b")
+        ben = await party.start(host, tmp_path / "b")
+        assert (await do(ben, InstallGame(id="Quake")))[0].type == "install.finished"
+        await until(lambda: game(ben, "Quake").update_available and offering(ben, "Quake"))
+        await start(ben, UpdateGame(id="Quake"))
+        await until(lambda: done_bytes(ben, "Quake") > 150_000)
+        if paused:
+            await ben.execute(PauseGame(id="Quake"))
+            await trio.sleep(5)
+        await party.kill(host)
+        ben = await party.start(host, tmp_path / "b")
+        events = Events(ben)
+        await until(lambda: operation_of(ben) is not None)
+        found = operation_of(ben)
+        assert found is not None
+        assert found.kind == "update"
+        if paused:
+            assert found.state == "paused"
+            await ben.execute(ResumeGame(id="Quake"))
+        # Whoever asks again joins it.
+        assert await start(ben, UpdateGame(id="Quake")) == found.operation_id
+        end = await events.wait_for("update.finished", "update.failed")
+        assert end.type == "update.finished", end.data
+        assert local_files(tmp_path / "b")["quake.exe"] == b"program 2.0"
+
+
+def operation_of(peer: Peer) -> OperationView | None:
+    return game(peer, "Quake").operation if listed(peer, "Quake") else None
 
 
 @pytest.mark.parametrize("command", [InstallGame(id="Quake"), UpdateGame(id="Quake")])

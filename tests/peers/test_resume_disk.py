@@ -105,6 +105,56 @@ async def test_a_block_that_went_bad_meanwhile_is_fetched_again(
     assert fetched < TOTAL + 10 * BLOCK_BYTES
 
 
+async def test_a_file_has_the_name_of_our_folder(
+    autojump_clock: MockClock, lan: VirtualLan
+) -> None:
+    _, ben = await start(lan, "a", FILES), await start(lan, "b")
+    put(ben, ".lanspread", b"a note")
+    await ben.restart()
+    before = memory_of(ben).read_tree(ben.games.path)
+    last = await end(await begin(ben))
+    assert (last.type, last.data["code"]) == ("download.failed", "folder_not_empty")
+    assert ".lanspread" in str(last.data["message"])
+    assert "move it away" in str(last.data["remedy"])
+    assert memory_of(ben).read_tree(ben.games.path) == before
+
+
+# -- moved away ------------------------------------------------------------------------------------
+
+
+def move(peer: VirtualPeer, source: str, target: str) -> None:
+    """What a person does with a file manager; paths of the whole disk."""
+    with memory_of(peer).open_folder("/") as root:
+        root.rename(source.lstrip("/"), target.lstrip("/"))
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a folder"])
+async def test_the_games_folder_is_moved_away_in_the_middle(
+    autojump_clock: MockClock, lan: VirtualLan, instead: str
+) -> None:
+    lan.set_default_link(SLOW)
+    _, ben = await start(lan, "a", FILES), await start(lan, "b")
+    events = await begin(ben)
+    await until(lambda: done(ben) > 0.3 * TOTAL)
+    here = f"{ben.games.path}/Quake"
+    move(ben, here, "/elsewhere")
+    if instead == "a folder":
+        memory_of(ben).write_file(f"{here}/theirs", b"x")
+    last = await end(events)
+    assert (last.type, last.data["code"]) == ("download.failed", "io_error")
+    assert "moved away" in str(last.data["message"])
+    assert "put it back" in str(last.data["remedy"])
+    # Nothing says that it is complete, and what took its place was left alone.
+    assert "version.ini" not in memory_of(ben).read_tree("/elsewhere")
+    if instead == "a folder":
+        assert memory_of(ben).read_tree(here) == {"theirs": b"x"}
+        memory_of(ben).discard(here)
+    # Put back, all that was fetched is still good.
+    move(ben, "/elsewhere", here)
+    await ben.restart()
+    assert await finished(await begin(ben), ben) < 0.1 * TOTAL
+
+
 # -- no space --------------------------------------------------------------------------------------
 
 

@@ -109,6 +109,7 @@ def test_the_dead_do_nothing_more(faulty: FaultyFileSystem, root: str) -> None:
             lambda: file.read_into(memoryview(bytearray(1)), 0),
             lambda: file.write_at(b"x", 0),
             lambda: file.truncate(0),
+            lambda: file.start_sync(0, 1),
             file.sync,
             lambda: file.set_attributes(mtime_ns=None, executable=True),
             file.entry,

@@ -100,6 +100,12 @@ def test_reads_and_writes(world: World) -> None:
             file.write_at(b"x", 0)
         with folder.open("sub/new", "create") as file:
             assert file.read_at(100, 0) == b"x"
+        with folder.open("sub/newer", "new") as file:
+            file.write_at(b"x", 0)
+            file.start_sync(0, 1)
+        for there in ("sub/newer", "link", "sub"):
+            with pytest.raises(FileExistsError):
+                folder.open(there, "new")
         entries = {entry.name: entry for entry in folder.list()}
         assert entries["sub"].kind is Kind.FOLDER
         assert entries["link"].kind is Kind.LINK

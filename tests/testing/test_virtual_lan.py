@@ -80,6 +80,18 @@ async def test_a_rate_spreads_datagrams_and_drops_what_queues_too_long(
         assert trio.current_time() - start == pytest.approx(0.11 + 0.5)
 
 
+async def test_a_wire_swallows_what_is_larger_than_it_carries(autojump_clock: MockClock) -> None:
+    async with open_virtual_lan(link=Link(payload_bytes=1_400)) as lan:
+        anna, sender, target, receiver = await two_hosts(lan)
+        await sender.send([bytes(1_400), bytes(1_401), b"small"], target)
+        assert await drain(receiver) == [bytes(1_400), b"small"]
+        # What the card says is another thing.
+        assert sender.path_payload(target) == limits.QUIC_PAYLOAD_BYTES
+        anna.payload_bytes = 8_972
+        assert sender.path_payload(target) == 8_972
+        assert sender.path_payload(Address("fd00::1", 1)) == 8_952
+
+
 async def test_a_full_socket_buffer_drops_and_counts(autojump_clock: MockClock) -> None:
     async with open_virtual_lan(socket_buffer_bytes=10_000) as lan:
         _, sender, target, receiver = await two_hosts(lan)

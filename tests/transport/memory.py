@@ -30,6 +30,8 @@ class MemoryNetwork:
 
     latency_s: float = 0.001
     lose: Callable[[bytes, Address, Address], bool] = lambda data, source, target: False
+    # What the sockets say of the path; what it carries, `lose` decides.
+    path_payload: int | None = limits.QUIC_PAYLOAD_BYTES
     sockets: dict[Address, MemorySocket] = attrs.Factory(dict)
     sent: int = 0
 
@@ -52,6 +54,9 @@ class MemorySocket:
 
     def reaches(self, address: Address) -> bool:
         return (":" in address.host) == (":" in self.address.host)
+
+    def path_payload(self, address: Address) -> int | None:
+        return self.network.path_payload
 
     async def receive(self) -> list[tuple[bytes, Address]]:
         await trio.lowlevel.checkpoint()
@@ -141,6 +146,9 @@ class LoopbackSocket:
 
     def reaches(self, address: Address) -> bool:
         return address.host == "127.0.0.1"
+
+    def path_payload(self, address: Address) -> int | None:
+        return None
 
     async def receive(self) -> list[tuple[bytes, Address]]:
         try:

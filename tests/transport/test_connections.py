@@ -118,7 +118,7 @@ async def test_a_foreign_protocol_is_turned_away(
     network = MemoryNetwork()
     async with open_endpoint([network.bind(B)], IDENTITY) as listening:
         # The listener's configuration is made with its first connection: make it before.
-        listening._engines._configuration(A, is_client=False)
+        listening._engines._configuration(is_client=False)
         monkeypatch.setattr(limits, "ALPN", "h3")
         async with open_endpoint([network.bind(A)], IDENTITY) as dialing:
             with pytest.raises(ConnectRefused) as caught:

@@ -6,15 +6,10 @@ import pytest
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.recovery import QuicPacketRecovery
 
-from lanspread.seams import Address
 from lanspread.transport import EndpointOptions
-from lanspread.transport.engine import (
-    MAX_BURST_DATAGRAMS,
-    CreditedConnection,
-    EngineChanged,
-    check_engine,
-)
-from lanspread.transport.engines import EngineFactory, payload_bytes
+from lanspread.transport.congestion import MAX_BURST_DATAGRAMS
+from lanspread.transport.engine import CreditedConnection, EngineChanged, check_engine
+from lanspread.transport.engines import EngineFactory
 from tests.transport.memory import IDENTITY, B
 
 
@@ -44,16 +39,15 @@ def test_an_aioquic_that_lost_a_name_is_refused_by_name(
 
 def test_our_overrides_replace_something() -> None:
     # A renamed method in aioquic would leave ours unused, and windows would follow reception.
-    for name in ("_payload_received", "_write_connection_limits", "_write_stream_limits"):
+    for name in (
+        "_idle_timeout",
+        "_parse_transport_parameters",
+        "_payload_received",
+        "_write_connection_limits",
+        "_write_stream_limits",
+    ):
         assert name in vars(QuicConnection)
         assert name in vars(CreditedConnection)
-
-
-def test_the_payload_fits_the_header_of_its_family() -> None:
-    options = EndpointOptions()
-    assert payload_bytes(options, Address("10.0.0.1", 1)) == 1_472
-    assert payload_bytes(options, Address("fe80::1%eth0", 1)) == 1_452
-    assert payload_bytes(EndpointOptions(payload_bytes=1_000), Address("::1", 1)) == 1_200
 
 
 def test_a_burst_is_what_the_rate_allows_in_a_tick() -> None:

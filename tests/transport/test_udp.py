@@ -228,3 +228,56 @@ def test_scopes_are_names_or_numbers() -> None:
     assert udp.interface_index("lo") == udp.interface_index(str(index)) == index
     assert udp.interface_index("9" * 40) is None
     assert udp.interface_name(1 << 20) == str(1 << 20)
+
+
+async def test_the_way_to_oneself_carries_what_loopback_does() -> None:
+    for host, header in (("127.0.0.1", 28), ("::1", 48)):
+        sock = await network().bind(Address(host, 0))
+        try:
+            carried = sock.path_payload(sock.address)
+            # 65,536 everywhere, but IPv4 has 16 bits for a length.
+            assert carried in (65_536 - header, 65_535 - header)
+        finally:
+            sock.close()
+
+
+async def test_a_way_that_nobody_knows() -> None:
+    first = await network().bind(LOOPBACK)
+    second = await network().bind(Address("::1", 0))
+    try:
+        assert first.path_payload(Address("255.255.255.255", 9)) is None
+        assert second.path_payload(Address("fe80::1%nosuchinterface", 9)) is None
+    finally:
+        first.close()
+        second.close()
+
+
+async def test_smaller_segments_are_offloaded_again() -> None:
+    # What refuses large ones is a path that became narrower; the engine then sends smaller ones.
+    refusing = _RefusingLarge(socket.AF_INET, socket.SOCK_DGRAM)
+    refusing.setblocking(False)
+    refusing.bind(("127.0.0.1", 0))
+    sender = UdpSocket(refusing)
+    receiver = await network().bind(LOOPBACK)
+    try:
+        for size, offloaded in ((2_000, 0), (2_000, 0), (1_400, 1), (2_000, 1), (1_400, 2)):
+            await sender.send([bytes(size)] * 5, receiver.address)
+            assert refusing.offloaded == offloaded
+        assert len(await receive_count(receiver, 25)) == 25
+        assert refusing.refused == 1
+    finally:
+        sender.close()
+        receiver.close()
+
+
+class _RefusingLarge(socket.socket):
+    """A socket to a path that carries 1,472 bytes."""
+
+    refused = offloaded = 0
+
+    def sendmsg(self, buffers: list[bytes], *args: object) -> int:  # type: ignore[override]
+        if len(buffers[0]) > limits.QUIC_PAYLOAD_BYTES:
+            self.refused += 1
+            raise OSError(errno.EINVAL, "refused")
+        self.offloaded += 1
+        return super().sendmsg(buffers, *args)  # type: ignore[arg-type]

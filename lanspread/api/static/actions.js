@@ -51,12 +51,20 @@ const REMOVE = {
 
 /** Where a game stands, in a word or two: `{text, tone}`. */
 export function standing(game, operation) {
-  if (operation) return { text: DOING[operation.state === "running" ? operation.kind : operation.state], tone: "busy" };
+  if (operation) return { text: doing(operation), tone: TONES[operation.state === "waiting" ? operation.reason : operation.state] ?? "still" };
   if (game.update_available) return { text: "Update", tone: "update" };
   if (game.installed) return { text: "Installed", tone: "good" };
   if (game.downloaded) return { text: "Downloaded", tone: "here" };
   return { text: "", tone: "" };
 }
+
+/** What an operation does now, in a word or two. */
+export function doing({ kind, state, reason }) {
+  if (state === "waiting" && reason === "disk_full") return "Disk full";
+  return DOING[state === "running" ? kind : state];
+}
+
+const TONES = { running: "busy", disk_full: "bad" };
 
 export const DOING = {
   download: "Downloading",

@@ -3,7 +3,7 @@
 import { ask } from "./ask.js";
 import { Connection } from "./connection.js";
 import { byId, mark, perFrame, say } from "./dom.js";
-import { percent, plural } from "./format.js";
+import { foreign, percent, plural } from "./format.js";
 import { GamePage } from "./game.js";
 import { showNotice } from "./notices.js";
 import { OperationList } from "./operations.js";
@@ -16,8 +16,10 @@ import { Store } from "./store.js";
 import { toast } from "./toasts.js";
 import { Welcome } from "./welcome.js";
 
-// Lists of games are asked for at most this often; a library of thousands is a megabyte.
+// Lists of games are asked for at most this often; a library of thousands is megabytes, and asking
+// for it takes at most a fifth of the time.
 const REFRESH_MS = 250;
+const REFRESH_PAUSE = 4;
 
 const store = new Store();
 const connection = new Connection(token());
@@ -96,11 +98,24 @@ const SAID = {
 function showState(state) {
   const [what, remedy] = SAID[state];
   mark(document.documentElement, "data-connection", state);
-  say(byId("connection"), state === "open" ? `Connected to ${store.self.name}` : what || "Connected");
+  sayConnection();
   const quiet = state === "open" || state === "connecting";
   byId("banner").hidden = quiet;
   say(byId("banner-text"), quiet ? "" : `${what} ${remedy}`);
+  document.documentElement.classList.toggle("locked", isLocked());
+  byId("locked").hidden = !isLocked();
+  route();
   render();
+}
+
+/** Whether this page was never let in: there is nothing to be shown. */
+function isLocked() {
+  return store.status === null && (connection.state === "denied" || connection.state === "no-token");
+}
+
+function sayConnection() {
+  const { state } = connection;
+  say(byId("connection"), state === "open" ? `Connected to ${foreign(store.name)}` : SAID[state][0]);
 }
 
 // Events say which games changed; the list says how they look now.
@@ -112,12 +127,14 @@ async function stale() {
   asking = true;
   while (askAgain) {
     askAgain = false;
+    const start = performance.now();
     try {
       store.setGames(await call("games.list"));
     } catch {
       break; // Not connected; coming back asks again.
     }
-    await new Promise((done) => { setTimeout(done, REFRESH_MS); });
+    const pause = Math.max(REFRESH_MS, REFRESH_PAUSE * (performance.now() - start));
+    await new Promise((done) => { setTimeout(done, pause); });
   }
   asking = false;
 }
@@ -164,6 +181,7 @@ const render = perFrame(() => {
   page.render();
   operations.render();
   peers.render();
+  sayConnection();
   const wanted = title();
   if (document.title !== wanted) document.title = wanted;
 });
@@ -174,7 +192,7 @@ store.addEventListener("change", render);
 let shelfScroll = 0;
 
 function route() {
-  const id = openGame();
+  const id = isLocked() ? null : openGame();
   const before = page.id;
   if (id === before) return;
   if (before === null) shelfScroll = scrollY;
@@ -213,5 +231,4 @@ wide.addEventListener("change", follow);
 follow();
 
 showState(connection.state);
-route();
 connection.open();

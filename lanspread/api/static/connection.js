@@ -53,7 +53,6 @@ export class Connection extends EventTarget {
   #receive(message) {
     if (message.method === "hello") {
       this.#greeted = true;
-      this.#retryMs = FIRST_RETRY_MS;
       this.#tell("hello", message.params);
       this.#become("open");
       clearInterval(this.#pulse);
@@ -64,7 +63,8 @@ export class Connection extends EventTarget {
       const { resolve, reject } = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);
       const { error, result } = message;
-      if (error) reject({ message: error.message, ...error.data });
+      // A fault of the protocol has no remedy of its own: this page asked for what is not to be had.
+      if (error) reject({ remedy: "Reload the page", message: error.message, code: error.code, ...error.data });
       else resolve(result);
     }
   }
@@ -75,6 +75,8 @@ export class Connection extends EventTarget {
     const late = setTimeout(() => socket === this.#socket && this.#lost(), SILENCE_MS);
     try {
       this.#tell("status", await this.call("status"));
+      // Only one that lasts: what is cut off as soon as it stands must not be tried all the time.
+      this.#retryMs = FIRST_RETRY_MS;
     } catch {
       // Said by `#lost`.
     } finally {

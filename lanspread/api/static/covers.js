@@ -117,6 +117,8 @@ function beams(random, { mid, light, glow, deep }) {
     parts.push(svg("path", { d: `M${x + tilt} 0h${wide}L${x + wide - tilt} ${HEIGHT}h${-wide}z`, fill }));
     x += wide + 3 + random() * 8;
   }
+  // The letters stand on this.
+  parts.push(svg("rect", { y: 112, width: WIDTH, height: 48, fill: deep }));
   return parts;
 }
 

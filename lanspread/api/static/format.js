@@ -1,4 +1,4 @@
-// Numbers as people read them. Pure.
+// Numbers and foreign texts as people read them. Pure.
 
 const grouped = new Intl.NumberFormat("en");
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
@@ -37,6 +37,39 @@ export function plural(count, one, many = `${one}s`) {
 export function some(names, shown = 3) {
   if (names.length <= shown) return names.join(", ");
   return `${names.slice(0, shown - 1).join(", ")} and ${names.length - shown + 1} more`;
+}
+
+/**
+ * Text of others, such as a peer's name: it cannot turn what stands beside it around, nor write over
+ * the line above. Letters that run from right to left keep to themselves.
+ */
+export function foreign(text) {
+  const clean = String(text ?? "").replace(HIDDEN, "").replace(HEAPED, "$1");
+  return RIGHT_TO_LEFT.test(clean) ? `\u2068${clean}\u2069` : clean;
+}
+
+/** A name of others, or `id` if nothing of it is to be seen. */
+export function nameOr(id, name) {
+  return BLANK.test(name ?? "") ? foreign(id) : foreign(name);
+}
+
+const BLANK = /^[\s\p{C}\p{M}\p{Z}\u115f\u1160\u3164\uffa0\u2800]*$/u;
+// Control characters but for line ends and tabs, and those that embed, override or isolate.
+const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const HEAPED = /(\p{M}{4})\p{M}+/gu;
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/** "the disk is full" -> "The disk is full." */
+export function sentence(text) {
+  const trimmed = String(text).trim();
+  if (!trimmed) return "";
+  const capital = trimmed[0].toUpperCase() + trimmed.slice(1);
+  return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
+}
+
+/** What went wrong, and what to do: two sentences. */
+export function told({ message, remedy }) {
+  return [message, remedy].filter(Boolean).map(sentence).join(" ");
 }
 
 /** "just now", "5 minutes ago"; `now` and `then` in milliseconds. */

@@ -3,12 +3,12 @@
 import { actionsFor, standing } from "./actions.js";
 import { makeCover } from "./covers.js";
 import { byId, fill, h, mark, say } from "./dom.js";
-import { plural, size } from "./format.js";
+import { foreign, plural, size, told } from "./format.js";
 import { icon } from "./icons.js";
 import { makeMeter } from "./operations.js";
-import { sentence } from "./toasts.js";
 
 const FILES_SHOWN = 300;
+const PEERS_SHOWN = 100;
 const PLAY = "Play it from";
 
 export class GamePage {
@@ -51,7 +51,7 @@ export class GamePage {
     const game = this.store.games.get(this.#id);
     byId("game-gone").hidden = Boolean(game);
     byId("game-body").hidden = !game;
-    say(byId("game-name"), game?.name ?? this.#id);
+    say(byId("game-name"), this.store.nameOf(this.#id));
     if (!game) return;
     const operation = this.store.operationOf(this.#id);
     this.#head(game, operation);
@@ -128,7 +128,7 @@ export class GamePage {
       this.#detail = await this.call("game.get", { id });
       if (this.#id === id) this.#showDetail(game, "");
     } catch (error) {
-      if (this.#id === id) this.#showDetail(game, [error.message, error.remedy].filter(Boolean).map(sentence).join(" "));
+      if (this.#id === id) this.#showDetail(game, told(error));
       if (error.code === "disconnected") this.#detailOf = "";
     }
   }
@@ -145,11 +145,13 @@ export class GamePage {
   }
 
   #who(game) {
-    const peers = game.peers.map((id) => {
+    const peers = game.peers.slice(0, PEERS_SHOWN).map((id) => {
       const peer = this.store.peers.get(id);
       return h("li", {}, h("span", { class: "peer-name" }, this.store.peerName(id)),
         h("span", { class: "peer-detail" }, peer?.addresses[0] ?? ""));
     });
+    const more = game.peers.length - peers.length;
+    if (more > 0) peers.push(h("li", { class: "note" }, `and ${plural(more, "more", "more")}`));
     return h("section", {}, h("h3", {}, "Who has it"),
       peers.length ? h("ul", { class: "who" }, peers) : h("p", { class: "note" }, "Nobody else who is connected now."));
   }
@@ -158,11 +160,11 @@ export class GamePage {
     const rows = variants.map((variant) => {
       const get = h("button", {
         type: "button", class: "button small",
-        "aria-label": `Download variant ${variant.version}, ${short(variant)}`,
+        "aria-label": `Download variant ${foreign(variant.version)}, ${short(variant)}`,
         onclick: () => this.onAction({ name: "download", method: "game.download" }, game.id,
           { variant: variant.content_hash ?? variant.manifest_hash }),
       }, "Download");
-      return h("tr", {}, h("td", {}, variant.version), h("td", { class: "number" }, size(variant.size)),
+      return h("tr", {}, h("td", {}, foreign(variant.version)), h("td", { class: "number" }, size(variant.size)),
         h("td", {}, plural(variant.peers.length, "copy", "copies")), h("td", {}, h("code", {}, short(variant))),
         h("td", {}, get));
     });
@@ -170,7 +172,7 @@ export class GamePage {
       h("p", { class: "note" }, "Not everybody has the same files under this name. The first is what most have."),
       h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Variants" }, h("table", {},
         h("thead", {}, h("tr", {}, ["Version", "Size", "At", "Content", ""].map((text) =>
-          text ? h("th", { scope: "col" }, text) : h("td", {})))),
+          text ? h("th", { scope: "col", class: text === "Size" ? "number" : null }, text) : h("td", {})))),
         h("tbody", {}, rows))));
   }
 }
@@ -191,7 +193,7 @@ function fileList(files, open) {
   const show = () => {
     if (!details.open || list.childElementCount) return;
     list.append(...files.slice(0, FILES_SHOWN).map((file) =>
-      h("li", {}, h("span", {}, file.path), h("span", { class: "number" }, size(file.size)))));
+      h("li", {}, h("span", {}, foreign(file.path)), h("span", { class: "number" }, size(file.size)))));
     if (files.length > FILES_SHOWN) list.append(h("li", { class: "note" }, `and ${plural(files.length - FILES_SHOWN, "more", "more")}`));
   };
   details.addEventListener("toggle", show);

@@ -1,6 +1,6 @@
 // What is going on now: one item per operation, with bar, rate, time left, sources and a graph.
 
-import { actionsFor, DOING, whyStill } from "./actions.js";
+import { actionsFor, doing, DOING, whyStill } from "./actions.js";
 import { byId, fill, h, mark, say } from "./dom.js";
 import { duration, percent, rate, size, some } from "./format.js";
 import { makeGraph } from "./graph.js";
@@ -74,15 +74,15 @@ export class OperationList {
 
   #make({ id, kind }) {
     const title = h("button", { type: "button", class: "plain operation-name", onclick: () => this.onOpen(id) });
-    const doing = h("span", { class: "operation-kind" });
+    const stand = h("span", { class: "operation-kind" });
     const buttons = h("span", { class: "operation-buttons" });
     const meter = makeMeter(`${DOING[kind] ?? kind} ${this.store.nameOf(id)}`);
-    const element = h("li", { class: "operation" }, h("div", { class: "operation-head" }, title, doing, buttons), meter.element);
+    const element = h("li", { class: "operation" }, h("div", { class: "operation-head" }, title, stand, buttons), meter.element);
     let shown = "";
     const show = (operation) => {
       const name = this.store.nameOf(id);
       say(title, name);
-      say(doing, `${DOING[operation.state === "running" ? kind : operation.state]} ${percent(operation.done_bytes, operation.total_bytes)} %`);
+      say(stand, `${doing({ ...operation, kind })} ${percent(operation.done_bytes, operation.total_bytes)} %`);
       meter.show(operation, this.store);
       const game = this.store.games.get(id) ?? { peers: [] };
       const actions = actionsFor(game, operation);

@@ -1,7 +1,7 @@
 // Who is there: state, address, what they have, how fast they were.
 
 import { byId, fill, h, mark, say } from "./dom.js";
-import { ago, plural, rate } from "./format.js";
+import { ago, plural, rate, told } from "./format.js";
 
 const STATES = {
   connected: "Connected",
@@ -12,9 +12,12 @@ const STATES = {
   lost: "Gone",
 };
 const ORDER = Object.keys(STATES);
+const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 export class PeerList {
   #items = new Map();
+  #seen = null;
+  #order = [];
 
   constructor(store, { onShow }) {
     this.store = store;
@@ -22,14 +25,19 @@ export class PeerList {
   }
 
   render() {
-    const peers = [...this.store.peers.values()].filter((peer) => peer.peer_id !== this.store.self.peer_id);
-    peers.sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || a.name.localeCompare(b.name));
-    const known = new Set(peers.map((peer) => peer.peer_id));
-    for (const key of this.#items.keys()) if (!known.has(key)) this.#items.delete(key);
-    fill(byId("peers"), peers.map((peer) => this.#item(peer)));
-    const connected = peers.filter((peer) => peer.state === "connected").length;
-    say(byId("peers-count"), String(connected));
-    byId("no-peers").hidden = peers.length > 0;
+    const { peers: all, self } = this.store;
+    const changed = all.size !== this.#seen?.size || [...all].some(([key, peer]) => this.#seen.get(key) !== peer);
+    if (changed) {
+      this.#seen = new Map(all);
+      for (const key of this.#items.keys()) if (!all.has(key)) this.#items.delete(key);
+      this.#order = [...all.values()].filter((peer) => peer.peer_id !== self.peer_id);
+      this.#order.sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || collator.compare(a.name, b.name));
+      const connected = this.#order.filter((peer) => peer.state === "connected").length;
+      say(byId("peers-count"), String(connected));
+      byId("no-peers").hidden = this.#order.length > 0;
+    }
+    for (const peer of this.#order) this.#item(peer);
+    if (changed) fill(byId("peers"), this.#order.map((peer) => this.#items.get(peer.peer_id).element));
   }
 
   #item(peer) {
@@ -38,8 +46,7 @@ export class PeerList {
       item = this.#make(peer.peer_id);
       this.#items.set(peer.peer_id, item);
     }
-    item.show(peer);
-    return item.element;
+    item.show(peer, this.store.speeds.get(peer.peer_id));
   }
 
   #make(peerId) {
@@ -50,21 +57,26 @@ export class PeerList {
     const games = h("button", { type: "button", class: "button small", onclick: () => this.onShow(peerId) });
     const dot = h("span", { class: "dot", "aria-hidden": "true" });
     const element = h("li", { class: "peer" }, dot, h("div", { class: "peer-text" }, h("div", { class: "peer-title" }, name, state), detail, speed), games);
-    const show = (peer) => {
-      const title = peer.name || peerId.slice(0, 8);
+    let shown = {};
+    const show = (peer, pace) => {
+      // There may be a thousand of them, and most stay as they are.
+      const gone = stateText(peer);
+      const now = speedText(pace);
+      if (shown.peer === peer && shown.gone === gone && shown.now === now) return;
+      shown = { peer, gone, now };
+      const title = peer.name;
       say(name, title);
       mark(element, "data-state", peer.state);
-      say(state, stateText(peer));
+      say(state, gone);
       say(detail, peer.addresses[0] ?? "");
       mark(detail, "title", peer.addresses.join(", "));
-      say(speed, speedText(this.store.speeds.get(peerId)));
+      say(speed, now);
       games.hidden = peer.state !== "connected" || !peer.game_count;
       say(games, plural(peer.game_count, "game"));
       mark(games, "aria-label", `Show the ${plural(peer.game_count, "game")} of ${title}`);
     };
     return { element, show };
   }
-
 }
 
 function stateText(peer) {
@@ -103,7 +115,7 @@ export function makeConnectForm(id, connect) {
       say(note, `Connected to ${address}.`);
     } catch (error) {
       mark(form, "data-tone", "bad");
-      say(note, [error.message, error.remedy].filter(Boolean).join(": "));
+      say(note, told(error));
     } finally {
       button.disabled = false;
     }

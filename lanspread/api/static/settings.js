@@ -1,7 +1,16 @@
 // Settings of this peer, and what it says of itself, in a modal dialog.
 
 import { byId, h, mark, say } from "./dom.js";
-import { duration } from "./format.js";
+import { duration, told } from "./format.js";
+
+// A value that the peer does not take: the parameter, the field it came from, and what would do.
+const FIELDS = {
+  name: ["set-name", "Give it 1 to 128 characters in one line, not beginning with a blank"],
+  max_down: ["set-down", "Give a number from 0 to 1,000,000, or nothing for no limit"],
+  max_up: ["set-up", "Give a number from 0 to 1,000,000, or nothing for no limit"],
+  path: ["set-folder", "Give the whole path of a folder"],
+};
+const INVALID_PARAMS = -32602;
 
 export class Settings {
   constructor(store, { call }) {
@@ -20,15 +29,17 @@ export class Settings {
 
   async open() {
     this.#say("", "");
+    this.shown = null;
     byId("set-folder").value = this.store.status?.games_dir ?? "";
     byId("set-folder").readOnly = !this.store.can("settings.set_games_dir");
-    byId("set-more").hidden = !this.store.can("settings.set");
+    byId("set-name").value = this.store.name;
+    byId("set-name").readOnly = byId("set-more").hidden = !this.store.can("settings.set");
     this.#about();
     this.dialog.showModal();
-    this.shown = null;
     if (!this.store.can("settings.get")) return;
     try {
       const values = await this.call("settings.get");
+      byId("set-name").value = values.name;
       byId("set-down").value = values.max_down ?? "";
       byId("set-up").value = values.max_up ?? "";
       byId("set-install").checked = values.auto_install;
@@ -41,7 +52,6 @@ export class Settings {
   #about() {
     const { status, self } = this.store;
     const facts = [
-      ["Name that others see", self.name],
       ["Others reach it at", status?.listen.join(", ") || "nowhere now"],
       ["Running for", status ? duration(status.uptime_s) : ""],
       ["Version", self.version],
@@ -52,18 +62,18 @@ export class Settings {
   }
 
   async #save() {
-    const folder = byId("set-folder").value.trim();
     const button = byId("save-settings");
     button.disabled = true;
     this.#say("Saving …", "");
     try {
-      if (!byId("set-folder").readOnly && folder && folder !== this.store.status?.games_dir) {
-        await this.call("settings.set_games_dir", { path: folder });
-      }
       const changed = this.#changed();
       if (Object.keys(changed).length > 0) {
         await this.call("settings.set", changed);
         this.shown = this.#entered();
+      }
+      const folder = byId("set-folder").value.trim();
+      if (!byId("set-folder").readOnly && folder && folder !== this.store.status?.games_dir) {
+        await this.call("settings.set_games_dir", { path: folder });
       }
       this.store.setStatus(await this.call("status"));
       this.#say("Saved.", "");
@@ -77,6 +87,7 @@ export class Settings {
   #entered() {
     // An empty field is no limit, which the peer writes as 0.
     return {
+      name: byId("set-name").value.trim(),
       max_down: Number(byId("set-down").value),
       max_up: Number(byId("set-up").value),
       auto_install: byId("set-install").checked,
@@ -90,10 +101,21 @@ export class Settings {
   }
 
   #fail(error) {
-    this.#say([error.message, error.remedy].filter(Boolean).join(": "), "bad");
+    // "`max_up`: Expected `float` <= 1000000.0" is for those who write programs.
+    const named = error.code === INVALID_PARAMS && /^`(\w+)`/.exec(error.message)?.[1];
+    if (!named || !Object.hasOwn(FIELDS, named)) {
+      this.#say(told(error), "bad");
+      return;
+    }
+    const [id, remedy] = FIELDS[named];
+    const label = document.querySelector(`label[for="${id}"]`).textContent;
+    this.#say(told({ message: `${label}: this value cannot be used`, remedy }), "bad");
+    mark(byId(id), "aria-invalid", "true");
+    byId(id).focus();
   }
 
   #say(text, tone) {
+    for (const [id] of Object.values(FIELDS)) mark(byId(id), "aria-invalid", null);
     say(byId("settings-note"), text);
     mark(byId("settings-form"), "data-tone", tone || null);
   }

@@ -24,6 +24,7 @@ export class Shelf {
   #current = 0;
   #columns = 0;
   #rowHeight = 0;
+  #width = 0;
 
   constructor(grid, { operationOf, onOpen }) {
     this.grid = grid;
@@ -31,7 +32,13 @@ export class Shelf {
     this.onOpen = onOpen;
     this.paint = perFrame(() => this.#follow());
     addEventListener("scroll", this.paint, { passive: true });
-    new ResizeObserver(() => this.#measure()).observe(grid);
+    // In the next frame: the grid's height follows from its width, and must not change while sizes are
+    // being told.
+    const measure = perFrame(() => this.#measure());
+    new ResizeObserver(([{ contentRect: { width } }]) => {
+      if (width !== this.#width) measure();
+      this.#width = width;
+    }).observe(grid);
     grid.addEventListener("keydown", (event) => this.#key(event));
     grid.addEventListener("focusin", (event) => this.#focused(event));
     grid.addEventListener("click", (event) => {

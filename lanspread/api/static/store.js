@@ -3,6 +3,8 @@
 // It tells "change" when something is to be painted anew, "stale" when the list of games should be
 // asked for again, and "notice" for what a person should hear of.
 
+import { foreign, nameOr } from "./format.js";
+
 const MAX_SAMPLES = 120;
 const MAX_ENDED = 500;
 
@@ -20,13 +22,13 @@ export class Store extends EventTarget {
     this.since = { instance, seq };
     this.operations.clear();
     this.#ended.clear();
-    this.peers = new Map(snapshot.peers.map((peer) => [peer.peer_id, peer]));
+    this.peers = new Map(snapshot.peers.map((peer) => [peer.peer_id, readPeer(peer)]));
     this.status = snapshot.status;
     this.setGames(snapshot.games);
   }
 
   setGames(list) {
-    this.games = new Map(list.map((game) => [game.id, game]));
+    this.games = new Map(list.map((game) => [game.id, readGame(game)]));
     for (const { id, operation } of list) {
       // The list may be older than an event that ended the operation.
       if (operation && !this.#ended.has(operation.operation_id)) this.#merge(id, operation);
@@ -48,12 +50,17 @@ export class Store extends EventTarget {
     return null;
   }
 
+  /** What this peer is called now; the name it greeted with may be an old one. */
+  get name() {
+    return this.status?.name ?? this.self.name;
+  }
+
   nameOf(gameId) {
-    return this.games.get(gameId)?.name ?? gameId;
+    return this.games.get(gameId)?.name ?? foreign(gameId);
   }
 
   peerName(peerId) {
-    return this.peers.get(peerId)?.name || peerId.slice(0, 8);
+    return this.peers.get(peerId)?.name ?? peerId.slice(0, 8);
   }
 
   apply({ seq, type, data }) {
@@ -66,15 +73,19 @@ export class Store extends EventTarget {
     } else if (data.operation_id && area !== "source") {
       this.#operation(area, what, data);
     } else if (area === "recovery" || type === "warning") {
-      this.#tell("notice", { kind: type, id: data.id, data });
+      this.#tell("notice", { kind: type, id: data.id, data: readNotice(data) });
     }
     this.#changed();
   }
 
   #peer(what, data) {
     const { reason, ...peer } = data;
-    if (what === "lost" && String(reason).startsWith("forgotten")) this.peers.delete(peer.peer_id);
-    else this.peers.set(peer.peer_id, { ...peer, reason });
+    if (what === "lost" && String(reason).startsWith("forgotten")) {
+      this.peers.delete(peer.peer_id);
+      this.speeds.delete(peer.peer_id);
+    } else {
+      this.peers.set(peer.peer_id, { ...readPeer(peer), reason });
+    }
     // What a peer offers comes and goes with it.
     if (what === "connected" || what === "lost") this.#tell("stale");
   }
@@ -86,14 +97,17 @@ export class Store extends EventTarget {
       if (this.#ended.size > MAX_ENDED) this.#ended.delete(this.#ended.values().next().value);
       this.operations.delete(key);
       for (const speed of this.speeds.values()) speed.now = 0;
-      this.#tell("notice", { kind: `operation.${what}`, operation: kind, id, data });
+      this.#tell("notice", { kind: `operation.${what}`, operation: kind, id, data: readNotice(data) });
       this.#tell("stale");
       return;
     }
+    if (what === "progress") {
+      // It comes while one waits, too: whether it goes on is said by the others.
+      this.#sample(this.#merge(id, { state: "running", ...this.operations.get(key), ...data, kind }), data);
+      return;
+    }
     const state = what === "paused" ? (data.reason === "user" ? "paused" : "waiting") : "running";
-    const operation = this.#merge(id, { ...data, kind, state, reason: data.reason ?? null });
-    if (what === "progress") this.#sample(operation, data);
-    else operation.rate = 0;
+    this.#merge(id, { ...data, kind, state, reason: data.reason ?? null, rate: 0 });
     if (what === "begin") this.#tell("stale");
   }
 
@@ -122,4 +136,28 @@ export class Store extends EventTarget {
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+// What others wrote, made fit to be shown. IDs stay as they are: they are sent back.
+
+function readGame(game) {
+  const read = { ...game };
+  for (const key of ["description", "genre", "players", "eti_version", "local_version", "installed_version"]) {
+    if (typeof read[key] === "string") read[key] = foreign(read[key]);
+  }
+  read.name = nameOr(game.id, game.name);
+  return read;
+}
+
+function readPeer(peer) {
+  return { ...peer, name: nameOr(peer.peer_id.slice(0, 8), peer.name) };
+}
+
+function readNotice(data) {
+  const read = { ...data };
+  for (const key of ["message", "remedy", "what", "why"]) {
+    if (typeof read[key] === "string") read[key] = foreign(read[key]);
+  }
+  if (read.kept) read.kept = read.kept.map(foreign);
+  return read;
 }

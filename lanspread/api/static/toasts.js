@@ -1,6 +1,7 @@
 // Notifications: what finished goes by itself, what failed stays until it was read.
 
 import { byId, h } from "./dom.js";
+import { sentence } from "./format.js";
 import { icon } from "./icons.js";
 
 const SHOWN_MS = 7000;
@@ -42,12 +43,4 @@ function leave(item) {
     else item.remove();
   };
   setTimeout(later, SHOWN_MS);
-}
-
-/** "the disk is full" -> "The disk is full." */
-export function sentence(text) {
-  const trimmed = String(text).trim();
-  if (!trimmed) return "";
-  const capital = trimmed[0].toUpperCase() + trimmed.slice(1);
-  return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
 }

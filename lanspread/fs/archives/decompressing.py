@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from lanspread import limits
 from lanspread.fs.archives.members import ArchiveDamaged, ArchiveUnsupported
 from lanspread.fs.archives.reading import FileStream
+from lanspread.fs.progress import UNWATCHED, Watch
 
 # Little at a time: what follows the end of one compressed stream is copied for the next.
 _READ_BYTES: Final = 64 * limits.KIB
@@ -75,14 +76,18 @@ def compression_of(head: bytes) -> Callable[[], _Decompressor] | None:
 
 
 class ForwardReader:
-    """Reads a stream once. Raises `ArchiveError` with `name` for what cannot be decompressed."""
+    """Reads a stream once. Raises `ArchiveError` with `name` for what cannot be decompressed, and
+    `Stopped` when `watch` says so, however little comes of what is read."""
 
-    def __init__(self, stream: FileStream, name: str) -> None:
+    def __init__(self, stream: FileStream, name: str, watch: Watch = UNWATCHED) -> None:
         self._stream = stream
         self._name = name
+        self._watch = watch
         self._new = compression_of(stream.read(6))
         stream.seek(0)
         self._decompressor = None if self._new is None else self._new()
+        # Whether the decompressor's stream has ended, and what it left was looked at.
+        self._ended = False
         self._ahead = b""
 
     def read(self, size: int) -> bytes:
@@ -125,15 +130,18 @@ class ForwardReader:
         assert self._new is not None
         assert self._decompressor is not None
         while True:
+            self._watch.step()
             if self._decompressor.eof:
-                left = self._decompressor.unused_data or self._stream.read(_READ_BYTES)
+                # What it did not use it goes on to show: that is looked at once.
+                unused = b"" if self._ended else self._decompressor.unused_data
+                self._ended = True
                 # Several streams one after the other are one file; zeros fill up a tape.
-                left = left.lstrip(b"\0")
+                left = (unused or self._stream.read(_READ_BYTES)).lstrip(b"\0")
                 if not left and self._stream.tell() >= self._stream.size:
                     return b""
                 if not left:
                     continue
-                self._decompressor = self._new()
+                self._decompressor, self._ended = self._new(), False
                 data = left
             elif self._decompressor.needs_input:
                 data = self._stream.read(_READ_BYTES)

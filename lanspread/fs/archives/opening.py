@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from lanspread.fs.archives import rar_common, rar_headers, zip_files
@@ -17,17 +18,18 @@ from lanspread.fs.archives.rar_headers import Place
 from lanspread.fs.archives.reading import FileStream
 from lanspread.fs.archives.tar_files import TarArchive, is_tar
 from lanspread.fs.archives.zip_files import ZipArchive
+from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import File, Folder
 
 _TAR_BLOCK: Final = 512
 
 
-def open_archive(folder: Folder, name: str) -> Archive:
+def open_archive(folder: Folder, name: str, watch: Watch = UNWATCHED) -> Archive:
     """Open `name` in `folder`, which must stay open as long as the archive, and read its list.
 
     Of a set of volumes `name` is the first. Nothing is checked of the members but their number;
     `check_members` does that. Raises `ArchiveError` and `OSError`. Blocks; of a compressed tar
-    for as long as it takes to decompress it.
+    for as long as it takes to decompress it, or until `watch` stops it: `Stopped`.
     """
     with folder.open(name, "read") as file:
         stream = FileStream(file)
@@ -42,9 +44,9 @@ def open_archive(folder: Folder, name: str) -> Archive:
             raise ArchiveDamaged(name, "is empty")
         if compression_of(head) is not None:
             stream.seek(0)
-            head = ForwardReader(stream, name).read(_TAR_BLOCK)
+            head = ForwardReader(stream, name, watch).read(_TAR_BLOCK)
         if is_tar(head):
-            return _owning(folder, name, TarArchive)
+            return _owning(folder, name, partial(TarArchive, watch=watch))
     raise ArchiveUnsupported(name, "is no archive that is known here", "RAR, zip and tar are")
 
 

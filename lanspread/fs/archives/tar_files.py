@@ -28,6 +28,7 @@ from lanspread.fs.archives.members import (
 )
 from lanspread.fs.archives.reading import FileStream
 from lanspread.fs.closing import Closing
+from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import File
 
 _BLOCK: Final = tarfile.BLOCKSIZE
@@ -45,16 +46,18 @@ _DECIMAL: Final = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9})[0-9]*)?")
 class TarArchive(Closing):
     """`Archive` over a tar file; the file is closed with it."""
 
-    def __init__(self, file: File, name: str) -> None:
-        """Reads the list, of a compressed one by decompressing it all. Raises `ArchiveError` and
-        `OSError`, and then `file` is not closed."""
+    def __init__(self, file: File, name: str, watch: Watch = UNWATCHED) -> None:
+        """Reads the list, of a compressed one by decompressing it all. Raises `ArchiveError`,
+        `OSError` and, when `watch` says so, `Stopped`; then `file` is not closed."""
         self._file = file
         self._name = name
+        self._watch = watch
         self.volumes: Sequence[str] = (name,)
         self.packed_bytes = file.entry().size
         listing = Listing(name)
         reader = self._reader()
         for member in _walk(reader, name):
+            watch.step()
             listing.add(member)
             # At once: passing over what a bomb holds is what it wants.
             check_sizes(listing.unpacked_bytes, self.packed_bytes, name)
@@ -78,7 +81,7 @@ class TarArchive(Closing):
         self._file.close()
 
     def _reader(self) -> ForwardReader:
-        return ForwardReader(FileStream(self._file), self._name)
+        return ForwardReader(FileStream(self._file), self._name, self._watch)
 
 
 def is_tar(block: bytes) -> bool:

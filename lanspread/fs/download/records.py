@@ -75,7 +75,8 @@ class Plan:
     download ended in order. None while one runs, and after a crash; then the file's time tells:
     `since_ns` is when the first of these downloads began, by the clock of the disk. `copied` is
     kept from the game's state before: it had a sentinel and no record. `selection` are the paths
-    that were asked for, None for all; `named`: the person asked for this variant and no other.
+    that were asked for, None for all; `named`: the person asked for this variant and no other;
+    `update`: and for the installed game to be updated by it.
     """
 
     version: str
@@ -88,6 +89,7 @@ class Plan:
     since_ns: int = 0
     made: Mapping[str, tuple[int, int]] | None = None
     named: bool = False
+    update: bool = False
     selection: tuple[str, ...] | None = None
     state: PlanState = PlanState.RUNNING
 
@@ -110,7 +112,7 @@ class Plan:
 _Number = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _PlanFile(msgspec.Struct):
+class _PlanFile(msgspec.Struct, kw_only=True):
     """The plan as it is on the disk. `made` names files by their place in `files`."""
 
     format: Literal[1]
@@ -132,6 +134,8 @@ class _PlanFile(msgspec.Struct):
         | None
     )
     named: bool
+    # Plans of before have none.
+    update: bool = False
     selection: Annotated[list[str], msgspec.Meta(max_length=limits.MAX_FILES_PER_GAME)] | None
     # The last one: see `set_plan_state`.
     state: str
@@ -170,6 +174,7 @@ def encode_plan(plan: Plan) -> bytes:
             since_ns=plan.since_ns,
             made=made,
             named=plan.named,
+            update=plan.update,
             selection=None if plan.selection is None else list(plan.selection),
             state=plan.state.value,
         )
@@ -194,6 +199,7 @@ def decode_plan(data: bytes) -> Plan | None:
             if value.made is None
             else {paths[place]: (size, mtime) for place, size, mtime in value.made},
             named=value.named,
+            update=value.update,
             selection=None
             if value.selection is None
             else tuple(_path(path) for path in value.selection),

@@ -13,7 +13,7 @@ import attrs
 
 from lanspread.fs.download.records import DownloadRecord, Plan, read_plan, read_record
 from lanspread.fs.errors import FolderNotEmpty, InTheWay
-from lanspread.fs.paths import VERSION_INI, fold_path, is_root_archive
+from lanspread.fs.paths import OWN_FOLDER, VERSION_INI, fold_path, is_root_archive
 from lanspread.model import Manifest
 from lanspread.seams import Entry, Folder, Kind
 
@@ -109,6 +109,9 @@ class _Surveyor:
         self._copied = (self._plan is not None and self._plan.copied) or (
             self._record is None and has_sentinel
         )
+        own = self._find(OWN_FOLDER)
+        if own is not None and own.kind is not Kind.FOLDER:
+            raise InTheWay(own.name, "is a link or a file, and a folder of ours has its name")
         for rel in self._folders:
             self._see_folder(rel)
         present = {}

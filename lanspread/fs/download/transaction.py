@@ -46,7 +46,7 @@ checkpoint and a plan that says so. The next download of the game takes up from 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 import attrs
@@ -109,11 +109,14 @@ class DownloadTransaction:
         digests: Mapping[FileStamp, tuple[bytes, ...]] | None = None,
         selection: Collection[str] | None = None,
         named: bool = False,
+        update: bool = False,
         doubt: bool = False,
+        must_be_in_place: Callable[[], None] = lambda: None,
     ) -> None:
         """`digests` is what the library knows of the files that are there; `selection` the paths to
-        fetch if not all; `named` is kept in the plan; with `doubt` nothing counts only because it
-        can be read (see `sync_failed`).
+        fetch if not all; `named` and `update` are kept in the plan; with `doubt` nothing counts
+        only because it can be read (see `sync_failed`). `must_be_in_place` raises `MovedAway` if
+        the folder is no longer the game's: then there is nothing to go on with or to commit.
 
         Raises `UnsafePath` if the manifest may not be written to a disk.
         """
@@ -125,6 +128,8 @@ class DownloadTransaction:
         self._digests = {} if digests is None else digests
         self._selection = None if selection is None else tuple(sorted(selection))
         self._named = named
+        self._update = update
+        self._must_be_in_place = must_be_in_place
         self._doubt = doubt
         self._wanted = reference.wanted(self._selection)
         self._survey: Survey | None = None
@@ -226,10 +231,11 @@ class DownloadTransaction:
         """All that was written before the call counts after a crash when this returns.
 
         Nothing where `begin` did not come to its end. Raises `FileChanged` for a file that is not
-        as it was written, `OSError`.
+        as it was written, `OSError`; `MovedAway` when it is done, in a folder that was moved away.
         """
         if self._writer is not None:
             self._writer.checkpoint()
+            self._must_be_in_place()
 
     @property
     def unsynced_bytes(self) -> int:
@@ -283,14 +289,15 @@ class DownloadTransaction:
     def commit(self) -> Digests:
         """Steps 6 to 9. Returns the digests by stamp, for the library.
 
-        Raises `WrongVersion`, `FileChanged` if a file is not what was written, `ValueError` if
-        blocks are missing or version.ini does not fit its digests, `OSError`.
+        Raises `WrongVersion`, `FileChanged` if a file is not what was written, `MovedAway`,
+        `ValueError` if blocks are missing or version.ini does not fit its digests, `OSError`.
         """
         writer = self._begun()
         assert self._survey is not None
         if self._selection is not None:
             raise ValueError("a selection has no sentinel")
         self._check_sentinel()
+        self._must_be_in_place()
         entries = writer.settle(self._wanted)
         folders = self._remove_stale(self._survey, entries.values())
         writer.sync(list(entries), folders)
@@ -302,6 +309,8 @@ class DownloadTransaction:
             stamps.append(_stamp(VERSION_INI, file.entry()))
         found = {stamp: self._reference.digests_of(stamp.path)[1] for stamp in stamps}
         replace_file(self._folder, RECORD, encode_record(self._record(found)))
+        # Once more: to sync a large game takes its time.
+        self._must_be_in_place()
         self._folder.rename(VERSION_INI_TMP, VERSION_INI)
         self._folder.sync_folder()
         writer.close()
@@ -336,17 +345,20 @@ class DownloadTransaction:
         if blocks[-1] == MISSING:
             missing -= reference.block_bytes - reference.length_of(number, len(blocks) - 1)
         file = reference.manifest.files[number]
-        try:
-            entry = self._folder.entry(file.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return missing
         assert self._finder is not None
-        if file.path in self._finder.shared and self._writer is None:
+        assert self._survey is not None
+        # Before the first byte is written it is as it was seen: thousands need no second look.
+        entry = self._survey.present.get(file.path)
+        if self._writer is not None:
+            try:
+                entry = self._folder.entry(file.path)
+            except (FileNotFoundError, NotADirectoryError):
+                entry = None
+        if entry is None or (file.path in self._finder.shared and self._writer is None):
             return missing
         have = entry.allocated
         if have is None:
             # An unfinished download made it as long as it is now, with holes in it.
-            assert self._survey is not None
             planned = self._writer is not None or self._survey.is_planned(file.path)
             have = file.size - missing if planned else entry.size
         return min(missing, max(0, file.size - have))
@@ -368,6 +380,7 @@ class DownloadTransaction:
             copied=found.copied,
             since_ns=since if found.plan is None else min(since, found.plan.since_ns),
             named=self._named,
+            update=self._update,
             selection=self._selection,
         )
         write_plan(self._folder, plan)

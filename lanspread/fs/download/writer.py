@@ -3,6 +3,13 @@
 The order for each block: verified (by the caller), written, noted in the journal. A checkpoint
 takes down which blocks have been noted; syncs the files that were written to since the last one,
 while others are written on; then says so in the journal, and syncs that.
+
+Threads write to different files at the same time, to one file one after the other. By its number a
+file belongs to one of a few places, whose lock is held while it is looked at and written to: so
+whoever holds it sees the file as our own last write left it, or knows that somebody else was there.
+Files of one block have places of their own, so that thousands do not wait for a few large ones.
+What is kept in memory, and the journal, have a lock of their own. It is not held while a file is
+made or written, and may be taken inside a place's lock, not the other way about.
 """
 
 from __future__ import annotations
@@ -10,21 +17,41 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from lanspread import limits
+from lanspread.fs.digests import matches
 from lanspread.fs.download.journal import Journal, NotedBlock, Stamped
 from lanspread.fs.download.known import FOUND, MISSING
 from lanspread.fs.download.reference import Reference
 from lanspread.fs.errors import FileChanged
+from lanspread.fs.near import NearFolders
 from lanspread.fs.paths import VERSION_INI
 from lanspread.seams import Entry, File, FileStamp, Folder, Kind
 
-_OPEN_FILES: Final = 16
+# So many files of several blocks are written to at once, and are held open for their next one; and
+# so many of one block, which are closed at once.
+_PLACES: Final = 16
+# The disk is told to begin with pieces of this size, so that a commit does not wait for all of it.
+_EARLY_BYTES: Final = 256 * limits.KIB
 
 # (file number, offset, bytes)
 Written = tuple[int, int, bytes | bytearray | memoryview]
+
+
+class _Place:
+    """Some of the files, one of them written to at a time; the last one is held open."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.number = -1
+        self.file: File | None = None
+
+    def close(self) -> None:
+        file, self.file, self.number = self.file, None, -1
+        if file is not None:
+            file.close()
 
 
 class BlockWriter:
@@ -48,9 +75,10 @@ class BlockWriter:
         self._reference = reference
         self._journal = journal
         self.known = known
-        self._lock = threading.Lock()
+        self._places = tuple(_Place() for _ in range(2 * _PLACES))
         self._syncing = threading.Lock()
-        self._files: OrderedDict[int, File] = OrderedDict()
+        # Everything from here on is changed under this one.
+        self._lock = threading.Lock()
         self._made: set[int] = set()
         # Those of them that could not get their size, too.
         self._touched: set[int] = set()
@@ -72,17 +100,18 @@ class BlockWriter:
         of the game or version.ini, `OSError`; blocks before that one are written and noted.
         """
         noted: list[NotedBlock] = []
-        try:
-            for number, offset, data in blocks:
-                block = self._block_at(number, offset, len(data))
-                with self._lock:
-                    self._write(number, offset, data)
-                index = self._reference.starts[number] + block
-                noted.append(NotedBlock(number, block, self._reference.digests[index]))
-        finally:
-            if noted:
-                with self._lock:
-                    self._note(noted)
+        with NearFolders(self._folder) as near:
+            try:
+                for number, offset, data in blocks:
+                    block = self._block_at(number, offset, len(data))
+                    with self._place(number) as place:
+                        self._write(place, near, number, offset, data)
+                    index = self._reference.starts[number] + block
+                    noted.append(NotedBlock(number, block, self._reference.digests[index]))
+            finally:
+                if noted:
+                    with self._lock:
+                        self._note(noted)
 
     def checkpoint(self) -> None:
         """All that was noted before the call counts after a crash when this returns.
@@ -100,7 +129,7 @@ class BlockWriter:
                 stamps = {number: self._after[number] for number in dirty}
                 unfinished = [number for number in self._after if self._left.get(number)]
             try:
-                changed = [n for n in sorted(dirty.union(unfinished)) if self._check(n)]
+                changed = self._changed(sorted(dirty.union(unfinished)))
                 paths = [self._path(number) for number in sorted(dirty.difference(changed))]
                 if covered > self._covered or paths:
                     self.sync(paths, sorted(folders))
@@ -135,42 +164,59 @@ class BlockWriter:
 
         Raises `FileChanged` if a file is not as it was left, `ValueError` if blocks are missing.
         """
-        with self._lock:
-            self._must_be_open()
-            entries = {}
+        entries = {}
+        with NearFolders(self._folder) as near:
             for number in numbers:
                 if MISSING in self._blocks_of(number):
                     raise ValueError("not every block was written")
-                entries[self._path(number)] = self._settled(number)
-            self._close_files()
-            return entries
+                with self._place(number) as place:
+                    entries[self._path(number)] = self._settled(place, near, number)
+        self._close_files()
+        return entries
 
     def left(self, numbers: Iterable[int]) -> dict[int, Entry | None]:
         """Of these files those that were written to, closed, as they are now; None for one that is
         not as it was left."""
         with self._lock:
-            own: dict[int, Entry | None] = {}
-            for number in sorted(self._touched.intersection(numbers)):
-                entry = self._entry(number)
-                after = self._after.get(number)
-                same = entry is not None and self._stamp(number, entry) == after
-                own[number] = entry if same else None
-            # Some systems tell the last time of a file only when it is closed.
-            self._close_files()
+            touched = sorted(self._touched.intersection(numbers))
+        own: dict[int, Entry | None] = {}
+        with NearFolders(self._folder) as near:
+            for number in touched:
+                with self._place_of(number).lock:
+                    entry = self._entry(near, number)
+                    after = self._after.get(number)
+                    same = entry is not None and after is not None and matches(entry, after)
+                    own[number] = entry if same else None
+        # Some systems tell the last time of a file only when it is closed.
+        self._close_files()
+        with NearFolders(self._folder) as near:
             return {
-                number: None if entry is None else self._entry(number)
+                number: None if entry is None else self._entry(near, number)
                 for number, entry in own.items()
             }
 
     def close(self) -> None:
         """Close what is open."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._close_files()
+            was_closed, self._closed = self._closed, True
+        if not was_closed:
+            self._close_files()
+            with self._lock:
                 self._journal.close()
 
     # -- writing -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _place(self, number: int) -> Iterator[_Place]:
+        """Where a file is written to: by nobody else until this is left."""
+        place = self._place_of(number)
+        with place.lock:
+            self._must_be_open()
+            yield place
+
+    def _place_of(self, number: int) -> _Place:
+        first = _PLACES if self._reference.blocks_in(number) <= 1 else 0
+        return self._places[first + number % _PLACES]
 
     def _block_at(self, number: int, offset: int, length: int) -> int:
         """The number of the block in its file. Raises `ValueError`."""
@@ -186,23 +232,40 @@ class BlockWriter:
             raise ValueError("not a place that this download writes to")
         return block
 
-    def _write(self, number: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-        self._must_be_open()
-        file = self._open(number)
-        try:
+    def _write(
+        self,
+        place: _Place,
+        near: NearFolders,
+        number: int,
+        offset: int,
+        data: bytes | bytearray | memoryview,
+    ) -> None:
+        file = place.file if place.number == number else None
+        if file is None:
+            file = self._open(place, near, number)
+        else:
             self._must_be_ours(number, file.entry())
+        try:
             file.write_at(data, offset)
-            self._after[number] = self._stamp(number, file.entry())
-        except FileChanged:
-            raise
+            stamp = self._stamp(number, file.entry())
         except BaseException:
-            self._wrote_part(number, self._files.pop(number))
+            place.file = None
+            self._wrote_part(number, file)
             raise
-        self._dirty.add(number)
-        self.unsynced_bytes += len(data)
+        with self._lock:
+            self._after[number] = stamp
+            self._dirty.add(number)
+            self.unsynced_bytes += len(data)
+        if len(data) >= _EARLY_BYTES:
+            file.start_sync(offset, len(data))
+        if len(data) == self._reference.manifest.files[number].size:
+            # It has all its bytes.
+            place.close()
 
     def _note(self, noted: list[NotedBlock]) -> None:
         self._must_be_open()
+        # Since it was written somebody else may have been found to have changed its file.
+        noted = [one for one in noted if one.file in self._after]
         self._journal.note(noted)
         for number, block, _ in noted:
             index = self._reference.starts[number] + block
@@ -210,57 +273,70 @@ class BlockWriter:
                 self.known[index] = FOUND
                 self._left[number] -= 1
 
-    def _open(self, number: int) -> File:
-        """The file, made and of its final size; its time may have changed by that."""
-        file = self._files.get(number)
-        if file is not None:
-            self._files.move_to_end(number)
-            return file
-        while len(self._files) >= _OPEN_FILES:
-            self._files.popitem(last=False)[1].close()
+    def _open(self, place: _Place, near: NearFolders, number: int) -> File:
+        """The file, ours, of its final size, held open. Its time may have changed by that: a write
+        is to follow, or a look."""
+        place.close()
         path = self._path(number)
-        if number in self._made:
-            file = self._files[number] = self._folder.open(path, "write")
-            return file
-        file = self._folder.open(path, "create")
+        file, is_new = self._opened(near, number)
         try:
-            there = file.entry()
-            self._must_be_ours(number, there)
-            if there.links > 1:
-                # Since it was looked at: what is written here would be written to another file.
-                self._forget(number)
-                raise FileChanged(path)
+            if not is_new:
+                there = file.entry()
+                self._must_be_ours(number, there)
+                if number not in self._made and there.links > 1:
+                    # Since it was looked at: what is written here would be written to another file.
+                    with self._lock:
+                        self._forget(number)
+                    raise FileChanged(path)
         except BaseException:
             file.close()
             raise
-        self._touched.add(number)
-        self._dirty.add(number)
-        self._dirty_folders.add(path.rpartition("/")[0])
-        self._left.setdefault(number, self._missing_in(number))
-        try:
-            file.truncate(self._reference.manifest.files[number].size)
-            self._after[number] = self._stamp(number, file.entry())
-        except BaseException:
-            self._wrote_part(number, file)
-            raise
-        self._files[number] = file
-        self._made.add(number)
+        if number not in self._made:
+            with self._lock:
+                self._touched.add(number)
+                self._dirty_folders.add(path.rpartition("/")[0])
+                self._left.setdefault(number, self._missing_in(number))
+            try:
+                file.truncate(self._reference.manifest.files[number].size)
+            except BaseException:
+                self._wrote_part(number, file)
+                raise
+            with self._lock:
+                self._made.add(number)
+        place.file, place.number = file, number
         return file
+
+    def _opened(self, near: NearFolders, number: int) -> tuple[File, bool]:
+        """The file, and whether this made it: then there is nothing about it to look at."""
+        path = self._path(number)
+        if number in self._made:
+            return near.open(path, "write"), False
+        if number not in self._after:
+            with contextlib.suppress(FileExistsError):
+                return near.open(path, "new"), True
+        return near.open(path, "create"), False
 
     def _wrote_part(self, number: int, file: File) -> None:
         """A write failed: what it left is ours, too."""
         with file, contextlib.suppress(OSError):
-            self._after[number] = self._stamp(number, file.entry())
+            stamp = self._stamp(number, file.entry())
+            with self._lock:
+                self._after[number] = stamp
+                self._dirty.add(number)
 
-    def _settled(self, number: int) -> Entry:
-        entry = self._entry(number)
+    def _settled(self, place: _Place, near: NearFolders, number: int) -> Entry:
+        entry = self._entry(near, number)
         wanted = self._reference.manifest.files[number].size
         if number not in self._made and (entry is None or entry.size != wanted):
             # An empty one, or one that was longer and begins with all that is wanted.
             if entry is None and wanted:
                 raise FileChanged(self._path(number))
-            self._open(number)
-            entry = self._entry(number)
+            stamp = self._stamp(number, self._open(place, near, number).entry())
+            place.close()
+            with self._lock:
+                self._after[number] = stamp
+                self._dirty.add(number)
+            entry = self._entry(near, number)
         if entry is None or entry.size != wanted or entry.kind is not Kind.FILE:
             raise FileChanged(self._path(number))
         self._must_be_ours(number, entry)
@@ -276,25 +352,30 @@ class BlockWriter:
 
     # -- what others did ---------------------------------------------------------------------------
 
-    def _check(self, number: int) -> bool:
-        """Whether somebody else changed a file; then nothing that was noted of it holds."""
-        with self._lock:
-            try:
-                self._must_be_open()
-                entry = self._entry(number)
-                if entry is None:
-                    self._forget(number)
-                    return True
-                self._must_be_ours(number, entry)
-            except FileChanged:
-                return True
-            return False
+    def _changed(self, numbers: Iterable[int]) -> list[int]:
+        """Those of these files that somebody else changed; nothing that was noted of them holds."""
+        changed = []
+        with NearFolders(self._folder) as near:
+            for number in numbers:
+                try:
+                    with self._place(number):
+                        entry = self._entry(near, number)
+                        if entry is None:
+                            with self._lock:
+                                self._forget(number)
+                            changed.append(number)
+                        else:
+                            self._must_be_ours(number, entry)
+                except FileChanged:
+                    changed.append(number)
+        return changed
 
     def _must_be_ours(self, number: int, entry: Entry) -> None:
         """Raises `FileChanged` for a file that is not as it was left."""
         after = self._after.get(number)
-        if after is not None and self._stamp(number, entry) != after:
-            self._forget(number)
+        if after is not None and not matches(entry, after):
+            with self._lock:
+                self._forget(number)
             raise FileChanged(self._path(number))
 
     def _forget(self, number: int) -> None:
@@ -311,9 +392,9 @@ class BlockWriter:
         if self._closed:
             raise ValueError("the download is closed")
 
-    def _entry(self, number: int) -> Entry | None:
+    def _entry(self, near: NearFolders, number: int) -> Entry | None:
         try:
-            return self._folder.entry(self._path(number))
+            return near.entry(self._path(number))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -331,5 +412,6 @@ class BlockWriter:
         return self._blocks_of(number).count(MISSING)
 
     def _close_files(self) -> None:
-        while self._files:
-            self._files.popitem()[1].close()
+        for place in self._places:
+            with place.lock:
+                place.close()

@@ -43,10 +43,10 @@ class Keep:
 
 @attrs.frozen
 class CarryOver:
-    """`folders` are to be made first, parents first; `empty` are those of them that the user had
-    empty."""
+    """`folders` are to be made first, parents first, each with the user's folder that it is for;
+    `empty` are those of them that the user had empty."""
 
-    folders: tuple[str, ...]
+    folders: Mapping[str, str]
     keeps: tuple[Keep, ...]
     empty: tuple[str, ...]
 
@@ -103,7 +103,7 @@ class _Planner:
         self._new = new
         self._folders = {"": "", **{self._key(path): path for path in new_folders}}
         self._replaced: set[str] = set()
-        self._made: list[str] = []
+        self._made: dict[str, str] = {}
         self._keeps: list[Keep] = []
         self._empty: list[str] = []
         self._placed: dict[str, str] = {"": ""}
@@ -120,7 +120,7 @@ class _Planner:
                     self._judge(path, entry)
                 case Kind.OTHER:
                     raise not_keepable(path)
-        return CarryOver(tuple(self._made), tuple(self._keeps), tuple(self._empty))
+        return CarryOver(self._made, tuple(self._keeps), tuple(self._empty))
 
     def _judge(self, path: str, entry: Entry) -> None:
         key = self._key(path)
@@ -159,17 +159,18 @@ class _Planner:
             path = path.rpartition("/")[0]
         target = self._placed[path]
         for below in reversed(missing):
-            target = self._placed[below] = self._made_in(target, below.rpartition("/")[2])
+            target = self._placed[below] = self._made_in(target, below)
         return target
 
-    def _made_in(self, parent: str, name: str) -> str:
+    def _made_in(self, parent: str, theirs: str) -> str:
+        name = theirs.rpartition("/")[2]
         target = f"{parent}/{name}" if parent else name
         there = self._folders.get(self._key(target))
         if there is not None:
             return there
         target = self._free(target)
         self._folders[self._key(target)] = target
-        self._made.append(target)
+        self._made[target] = theirs
         return target
 
     def _below(self, path: str) -> str:

@@ -13,7 +13,7 @@ from lanspread.fs.install.staging import (
     Installed,
     check_space,
     downloaded_version,
-    local_is_there,
+    find_local,
     make_ready,
     make_staging,
     seal_staging,
@@ -32,7 +32,7 @@ def install(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> I
     """
     make_ready(folder, watch)
     version = downloaded_version(folder)
-    if local_is_there(folder):
+    if find_local(folder) is not None:
         return update(folder, open_archive, watch)
     check_record(folder)
     with open_source(folder, open_archive) as source:

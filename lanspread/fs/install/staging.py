@@ -103,12 +103,18 @@ def downloaded_version(folder: Folder) -> str:
         return version_of(file.read_at(VERSION_BYTES, 0))
 
 
-def local_is_there(folder: Folder) -> bool:
-    """Whether the game is installed. Raises `InTheWay` if `local` is no folder, `OSError`."""
-    kind = kind_of(folder, LOCAL)
-    if kind is not None and kind is not Kind.FOLDER:
+def find_local(folder: Folder) -> Entry | None:
+    """The folder `local` of a game that is installed, else None.
+
+    Raises `InTheWay` if `local` is no folder, `OSError`.
+    """
+    try:
+        entry = folder.entry(LOCAL)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if entry.kind is not Kind.FOLDER:
         raise InTheWay(LOCAL, "is a link or a file and not a folder")
-    return kind is Kind.FOLDER
+    return entry
 
 
 def unmark_local(folder: Folder) -> None:
@@ -122,17 +128,18 @@ def unmark_local(folder: Folder) -> None:
         raise FileChanged(LOCAL) from error
 
 
-def set_aside(folder: Folder) -> None:
-    """`local` is the backup, on the disk when this returns.
+def set_aside(folder: Folder, planned: Entry) -> None:
+    """`local`, which was `planned` when the operation began, is the backup, on the disk when this
+    returns.
 
     Raises `FileChanged`, and then nothing is renamed, if somebody put something else there
-    meanwhile or took it away; `OSError`.
+    meanwhile, another folder too, or took it away; `OSError`.
     """
     try:
-        planned = folder.entry(LOCAL)
+        there = folder.entry(LOCAL)
     except FileNotFoundError as error:
         raise FileChanged(LOCAL) from error
-    if planned.kind is not Kind.FOLDER:
+    if not _same(there, planned):
         raise FileChanged(LOCAL)
     folder.rename(LOCAL, BACKUP)
     # A rename takes whatever is there by then.

@@ -11,7 +11,7 @@ from lanspread.fs.install.intent import write_uninstalling
 from lanspread.fs.install.names import BACKUP, LOCAL, OWNED
 from lanspread.fs.install.record import read_install_record
 from lanspread.fs.install.recovery import finish
-from lanspread.fs.install.staging import local_is_there, make_ready, set_aside, unmark_local
+from lanspread.fs.install.staging import find_local, make_ready, set_aside, unmark_local
 from lanspread.fs.install.trees import content_bytes, mark
 from lanspread.fs.progress import UNWATCHED, Watch
 from lanspread.seams import Folder
@@ -35,7 +35,8 @@ def uninstall(folder: Folder, watch: Watch = UNWATCHED) -> Uninstalled:
     `recover` puts everything back.
     """
     make_ready(folder, watch)
-    if not local_is_there(folder):
+    local = find_local(folder)
+    if local is None:
         raise NotInstalled("the game is not installed")
     record = read_install_record(folder)
     version = "" if record is None else record.version
@@ -43,7 +44,7 @@ def uninstall(folder: Folder, watch: Watch = UNWATCHED) -> Uninstalled:
     unmark_local(folder)
     write_uninstalling(folder, version)
     watch.step()
-    set_aside(folder)
+    set_aside(folder, local)
     watch.step()
     try:
         mark(folder, BACKUP)  # The commit point.

@@ -23,7 +23,7 @@ from lanspread.fs.install.staging import (
     Installed,
     check_space,
     downloaded_version,
-    local_is_there,
+    find_local,
     make_ready,
     make_staging,
     seal_staging,
@@ -51,11 +51,16 @@ _NOT_TAKEN: Final = {
 
 @attrs.frozen
 class Found:
-    """What is in a game's folder: the downloaded version, and what the last install put there."""
+    """What is in a game's folder: the downloaded version, `local`, and what the last install put
+    there."""
 
     version: str
-    is_installed: bool
+    local: Entry | None
     record: InstallRecord | None
+
+    @property
+    def is_installed(self) -> bool:
+        return self.local is not None
 
     @property
     def is_current(self) -> bool:
@@ -67,7 +72,7 @@ class Found:
 def look(folder: Folder) -> Found:
     """Raises `NotDownloaded`, `InTheWay` if `local` is no folder, `OSError`."""
     version = downloaded_version(folder)
-    return Found(version, local_is_there(folder), read_install_record(folder))
+    return Found(version, find_local(folder), read_install_record(folder))
 
 
 def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> Installed:
@@ -82,7 +87,7 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     make_ready(folder, watch)
     found = look(folder)
     version, record = found.version, found.record
-    if not found.is_installed:
+    if found.local is None:
         raise NotInstalled("the game is not installed")
     if found.is_current:
         return Installed(version=version, changed=False)
@@ -105,9 +110,9 @@ def update(folder: Folder, open_archive: Opener, watch: Watch = UNWATCHED) -> In
     # What a link leads to is not ours to sync.
     kept = [keep.target for keep in plan.keeps if theirs[keep.source].kind is Kind.FILE]
     new_record = InstallRecord(version, new, frozenset(source.layout.folders))
-    seal_staging(folder, new_record, replaced=replaced, kept=kept, kept_folders=plan.folders)
+    seal_staging(folder, new_record, replaced=replaced, kept=kept, kept_folders=list(plan.folders))
     watch.step()
-    set_aside(folder)
+    set_aside(folder, found.local)
     # From here on nobody opens a file of it by its name, so nothing changes unseen.
     _check_unchanged(folder, theirs, watch)
     watch.step()
@@ -178,8 +183,11 @@ class _Hasher:
 
 
 def _carry_over(folder: Folder, plan: CarryOver, watch: Watch) -> None:
-    for rel in plan.folders:
-        folder.make_folder(f"{INSTALLING}/{rel}")
+    for rel, theirs in plan.folders.items():
+        try:
+            folder.make_folder(f"{INSTALLING}/{rel}", like=f"{LOCAL}/{theirs}")
+        except OSError as error:
+            raise _not_kept(theirs, error) from error
     for keep in plan.keeps:
         watch.step()
         try:

@@ -78,11 +78,11 @@ class FetchingLane:
             raise PeerMisbehaved("an answer of another length than asked for")
         at = 0
         while at < len(into):
-            size = self._pieces.of(len(into) - at)
+            size = self._down.piece(self._pieces.of(len(into) - at))
             began = trio.current_time()
             with into[at : at + size] as piece:
                 await self._lane.receive_into(piece)
-            await self._down.take(size)
+            await self._down.take(size, self._session)
             self._pieces.took(size, trio.current_time() - began)
             at += size
 

@@ -15,7 +15,7 @@ class PieceSize:
     """Pieces so large that one takes about a tenth of a second at the rate of the last one."""
 
     def __init__(self) -> None:
-        self._bytes = limits.LANE_BUFFER_BYTES
+        self._bytes = limits.MIB
 
     def of(self, left: int) -> int:
         """The next piece of `left` bytes."""

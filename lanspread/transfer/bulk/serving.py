@@ -6,8 +6,8 @@ owns it. Source: docs/protocol.md, "Lanes"; ARCHITECTURE.md, "The second path fo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import structlog
 import trio
@@ -29,6 +29,8 @@ from lanspread.transfer.serve import Refusal, Server
 from lanspread.transport.framing import FrameError, FrameReader, frame
 from lanspread.transport.lane import Lane, LaneBroken
 
+_BUFFER_BYTES = limits.MIB
+
 _log = structlog.get_logger(__name__)
 
 
@@ -44,6 +46,8 @@ class LaneServer:
         self._threads = threads
         self._up = up
         self._sending = FairSlots(limits.MAX_LANES_SENDING)
+        # As many as ever were in use at once, which the slots bound.
+        self._free_buffers: list[bytearray] = []
 
     async def get_bulk_ticket(
         self, session: Session, request: m.GetBulkTicket, responder: Responder
@@ -87,26 +91,35 @@ class LaneServer:
         begun = False
         try:
             async with (
-                self._sending.take(session.peer_id),
+                self._sending.take(session.peer_id, amount=request.length),
                 self._server.chunk(session, request) as reader,
             ):
-                buffer = memoryview(bytearray(min(request.length, limits.LANE_BUFFER_BYTES)))
                 left = request.length
-                while left:
-                    size = pieces.of(left)
-                    began = trio.current_time()
-                    await self._up.take(size)
-                    send = _sender(reader, buffer, size, b"" if begun else header)
-                    begun = True
-                    await lane.run_sending(send)
-                    pieces.took(size, trio.current_time() - began)
-                    left -= size
+                with self._buffer() as buffer:
+                    while left:
+                        size = self._up.piece(pieces.of(left))
+                        began = trio.current_time()
+                        await self._up.take(size, session)
+                        send = _sender(reader, buffer, size, b"" if begun else header)
+                        begun = True
+                        await lane.run_sending(send)
+                        pieces.took(size, trio.current_time() - began)
+                        left -= size
         except Refusal as refusal:
             if begun:
                 # What was sent cannot be taken back; why it ended is answered over QUIC.
                 raise LaneBroken("an answer could not be completed") from refusal
             error = m.Error(code=refusal.code, message=refusal.message[:512])
             await lane.send_all(frame(codec.encode(error)))
+
+    @contextmanager
+    def _buffer(self) -> Iterator[memoryview]:
+        buffer = self._free_buffers.pop() if self._free_buffers else bytearray(_BUFFER_BYTES)
+        try:
+            with memoryview(buffer) as view:
+                yield view
+        finally:
+            self._free_buffers.append(buffer)
 
 
 def _sender(

@@ -21,10 +21,14 @@ from lanspread.fs.archives import (
     ArchiveUnsupported,
     MemberKind,
     check_members,
+    open_archive,
 )
+from lanspread.fs.disk import DiskFileSystem
+from lanspread.fs.errors import Stopped
 from lanspread.fs.paths import UnsafePath
 from tests.fs.archives.making import tarred
 from tests.fs.archives.support import SOME, opened, put, unpacked
+from tests.fs.install.support import Counter
 
 END = bytes(1024)
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
@@ -236,6 +240,16 @@ def test_a_bomb_is_left_as_soon_as_it_shows(kind: str, tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_many_zeros_after_the_end_are_passed_over(kind: str, tmp_path: Path) -> None:
+    """More than are read at once; another stream may follow."""
+    first, second = header("x") + bytes(100), bytes(412) + END
+    packed = [COMPRESSIONS[kind](part) for part in (first, second)]
+    put(tmp_path, {"x.eti": packed[0] + bytes(200_000) + packed[1] + bytes(200_000)})
+    with opened(tmp_path) as archive:
+        assert [member.path for member in archive.members] == ["x"]
+
+
 def test_what_follows_the_end_is_bounded(tmp_path: Path) -> None:
     good = header("x") + END
     put(tmp_path, {"x.eti": gzip.compress(good + bytes(1_000_000)) + bytes(100)})
@@ -285,3 +299,35 @@ def test_the_older_header_without_a_signature(tmp_path: Path) -> None:
     with opened(tmp_path) as archive:
         assert unpacked(archive) == {"x": b"hi"}
     assert struct.calcsize("512s") == len(data)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_listing_a_large_one_can_be_stopped(kind: str, tmp_path: Path) -> None:
+    """Wherever it is: in the members, in what they hold, in what follows the end."""
+    parts = {
+        "members": b"".join(header(f"{number}") for number in range(500)) + END,
+        "content": tarred({"a": bytes(5_000_000)}),
+        "after": header("x") + END,
+    }
+    for part, data in parts.items():
+        packed = COMPRESSIONS[kind](data) + bytes(5_000_000 if part == "after" else 0)
+        put(tmp_path, {f"{part}.eti": packed})
+        with DiskFileSystem().open_folder(str(tmp_path)) as folder:
+            counted = Counter()
+            open_archive(folder, f"{part}.eti", counted).close()
+            assert counted.steps >= 8
+            for stop_at in (0, 1, counted.steps // 2, counted.steps - 1):
+                with pytest.raises(Stopped):
+                    open_archive(folder, f"{part}.eti", Counter(stop_at=stop_at))
+
+
+def test_unpacking_can_be_stopped_between_what_is_unpacked(tmp_path: Path) -> None:
+    put(tmp_path, {"x.eti": gzip.compress(tarred({"a": SOME}))})
+    watch = Counter()
+    with (
+        DiskFileSystem().open_folder(str(tmp_path)) as folder,
+        open_archive(folder, "x.eti", watch) as archive,
+    ):
+        watch.stop_at = watch.steps
+        with pytest.raises(Stopped):
+            unpacked(archive)

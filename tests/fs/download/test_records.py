@@ -98,6 +98,7 @@ PLANS = st.builds(
     files=st.dictionaries(PATHS, st.integers(0, 2**60)),
     copied=st.booleans(),
     named=st.booleans(),
+    update=st.booleans(),
     selection=st.none() | st.lists(PATHS).map(tuple),
     since_ns=st.integers(0, 2**62),
     state=st.sampled_from(PlanState),
@@ -124,8 +125,24 @@ def test_plans_come_back(plan: Plan) -> None:
 @given(PLANS, st.data())
 def test_a_plan_without_a_part_is_none(plan: Plan, data: st.DataObject) -> None:
     value = json.loads(encode_plan(plan))
-    del value[data.draw(st.sampled_from(sorted(value)))]
+    del value[data.draw(st.sampled_from(sorted(value.keys() - {"update"})))]
     assert decode_plan(json.dumps(value).encode()) is None
+
+
+def test_a_plan_from_before_updates_were_noted_is_none_of_an_update() -> None:
+    plan = Plan(
+        version="1",
+        manifest_hash=bytes(32),
+        content_hash=bytes(32),
+        block_bytes=limits.MIN_BLOCK_BYTES,
+        total_bytes=1,
+        files={"a": 1},
+        copied=False,
+        update=True,
+    )
+    value = json.loads(encode_plan(plan))
+    del value["update"]
+    assert decode_plan(json.dumps(value).encode()) == attrs.evolve(plan, update=False)
 
 
 @pytest.mark.parametrize(

@@ -176,12 +176,12 @@ def test_an_empty_folder_that_the_new_version_has_is_its_own() -> None:
 
 def test_an_empty_folder_that_an_install_made_goes() -> None:
     # The user removed what was in it.
-    assert plan({"data": Kind.FOLDER}, {"data/x": b""}, {}).folders == ()
+    assert plan({"data": Kind.FOLDER}, {"data/x": b""}, {}).folders == {}
 
 
 def test_folders_of_the_old_version_go_with_what_was_in_them() -> None:
     found = plan({"old/data/x": b"1", "old/mine": b"2"}, {"old/data/x": b"1"}, {})
-    assert found.folders == ("old",)
+    assert found.folders == {"old": "old"}
     assert found.kept == ("old/mine",)
 
 
@@ -220,8 +220,16 @@ def test_where_names_fold() -> None:
 
 def test_where_names_fold_a_folder_of_the_users_is_the_one_of_the_new_version() -> None:
     found = plan({"SAVES/one": b"mine"}, {}, {"saves/readme": b"r"}, folds=True)
-    assert found.folders == ()
+    assert found.folders == {}
     assert found.kept == ("saves/one",)
+
+
+def test_a_folder_that_gets_another_name_is_still_known_as_the_users() -> None:
+    found = plan({"data/deep/one": b"mine"}, {}, {"data": b"now a file"})
+    assert found.folders == {
+        "data.before-update": "data",
+        "data.before-update/deep": "data/deep",
+    }
 
 
 NAMES = ["a", "b", "A", "a.before-update", "ä", "a\u0308"]

@@ -53,6 +53,33 @@ def put(game: Path, version: int) -> None:
     (game / "game.eti").write_bytes({1: b"one", 2: b"two"}[version])
 
 
+@pytest.mark.parametrize("act", ["update", "uninstall"])
+def test_another_folder_is_at_local_before_that_is_renamed(
+    files: MemoryFileSystem, act: str
+) -> None:
+    """Between the look at it and the rename; what is put there is whole and the user's."""
+    with files.open_folder(PATH) as folder:
+        install(folder, open_fake)
+    put_game(files, 2)
+    theirs = {"game.exe": b"theirs", "saves/one": b"hours"}
+
+    def swap(step: object) -> None:
+        if ".lanspread.json.tmp ->" not in str(step):
+            return
+        with files.open_folder(PATH) as folder:
+            if folder.exists("taken"):
+                return
+            folder.rename("local", "taken")
+            for path, data in theirs.items():
+                files.write_file(f"{PATH}/local/{path}", data)
+
+    with FaultyFileSystem(files, on_step=swap).open_folder(PATH) as faulty:
+        with pytest.raises(FileChanged, match="local"):
+            update(faulty, open_fake) if act == "update" else uninstall(faulty)
+        assert recover(faulty).blocked is None
+        assert files_in(faulty, "local") == theirs
+
+
 @pytest.mark.parametrize("instead", ["link", "file", "folder", "nothing"])
 @pytest.mark.parametrize("act", ["update", "uninstall"])
 def test_something_else_is_at_local_when_that_is_renamed(

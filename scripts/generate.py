@@ -1,4 +1,8 @@
-"""What is generated from the code, and kept beside it so that it can be read and shipped."""
+"""What is generated from the code, and kept beside it so that it can be read and shipped.
+
+The API's schema and its TypeScript types, and the settings' reference. `python -m scripts.generate`
+writes them (`make generate`); a test fails while any of them is not up to date.
+"""
 
 from __future__ import annotations
 
@@ -33,3 +37,13 @@ def with_settings(page: str) -> str:
     rows += [(f"`{one.name}`", one.takes, one.default, one.meaning) for one in SETTINGS.values()]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     return f"{before}{begin}{table}{end}{after}"
+
+
+def main() -> None:
+    """Write every generated file."""
+    for name, text in generated().items():
+        (ROOT / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

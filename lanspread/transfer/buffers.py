@@ -1,0 +1,30 @@
+"""The memory of one download: a number of buffers, each as large as its largest chunk, reused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Buffers:
+    """Who takes one asks its schedule first: no more than `most` are ever in use."""
+
+    def __init__(self, total_bytes: int, each_bytes: int) -> None:
+        self._each_bytes = max(1, each_bytes)
+        # Two at least: one that is filled while another is written.
+        self.most = max(2, total_bytes // self._each_bytes)
+        self._free: list[bytearray] = []
+
+    @contextmanager
+    def take(self, length: int) -> Iterator[memoryview]:
+        """A view of `length` bytes, at most what a buffer has; what is in it is anything.
+
+        Behind the block it must not be used any more.
+        """
+        # The one used last is the one still in the processor's cache.
+        buffer = self._free.pop() if self._free else bytearray(self._each_bytes)
+        try:
+            with memoryview(buffer) as whole, whole[:length] as view:
+                yield view
+        finally:
+            self._free.append(buffer)
