@@ -17,6 +17,7 @@ from benchmarks import machine
 from benchmarks.between import judge_between, measure_between, plan_for
 from benchmarks.claims import passed, print_claims
 from benchmarks.downloads import Way
+from benchmarks.folders import FULL_LARGE_MIB
 from benchmarks.front_ends import measure_front_ends
 from benchmarks.library import measure_library
 from benchmarks.peers import CONTESTS, judge_peers, measure_peers
@@ -77,7 +78,7 @@ def main() -> None:
             )
     if "front-ends" in what:
         with tempfile.TemporaryDirectory(prefix="lanspread-bench-", dir=options.disk) as folder:
-            measure_front_ends(Path(folder), rounds=options.rounds or 3, large_mib=96)
+            measure_front_ends(Path(folder), rounds=options.rounds or 3, large_mib=FULL_LARGE_MIB)
     if "between" in what:
         _finish(options, _between(options, ways), "between")
     if "peers" in what:
