@@ -223,7 +223,7 @@ class _Telling(RecordingFolder):
         super().__init__(inner, [])
         self.begun = begun
 
-    def open(self, rel: str, mode: str) -> File:  # type: ignore[override]
+    def open(self, rel: str, mode: str) -> File:
         return _TellingFile(self.inner.open(rel, mode), self, rel)  # type: ignore[arg-type]
 
 
