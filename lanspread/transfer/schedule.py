@@ -193,6 +193,7 @@ class Schedule:
     def _has_room(self, source: _Source, now: float) -> bool:
         """Whether it may hold one more chunk without keeping those from it who need one first.
 
+        Nobody while the disk is behind: what waits for it grows cold, and fills the memory.
         Everybody's first comes before anybody's second; of those that have none the faster first.
         """
         free = self._most_held - self._held
