@@ -369,7 +369,8 @@ async def test_an_update_that_was_killed_in_its_download_is_one_after_the_restar
         assert found is not None
         assert found.kind == "update"
         if paused:
-            assert found.state == "paused"
+            # It is there before it has looked at its plan.
+            await until(lambda: (op := operation_of(ben)) is not None and op.state == "paused")
             await ben.execute(ResumeGame(id="Quake"))
         # Whoever asks again joins it.
         assert await start(ben, UpdateGame(id="Quake")) == found.operation_id
