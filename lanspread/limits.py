@@ -95,9 +95,9 @@ MAX_SERVED_PAGED_PER_SESSION: Final = 8
 MAX_SERVED_PAGES: Final = 64
 # What a downloader asks for in one request, by the size of the game.
 CHUNK_BYTES: Final = 4 * MIB
-# What one download may have in its buffers, asked for or being written, over all sources.
-# Chunks of a download that are here and not yet verified and written; then nothing more is asked for.
+# So many chunks of a download may be here and not yet verified and written; then no more is asked.
 MAX_UNWRITTEN_CHUNKS: Final = 4
+# What one download may have in its buffers, asked for or being written, over all sources.
 MAX_DOWNLOAD_BUFFER_BYTES: Final = 96 * MIB
 MIN_CHUNK_BYTES: Final = 256 * KIB
 # Requests that are out to one source at a time: of a fast one, and where answers take long to come.
