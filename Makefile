@@ -17,6 +17,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Peers and the command line are started hundreds of times: each loads what is compiled already.
+unexport PYTHONDONTWRITEBYTECODE
 # Standard places that only root has in its PATH; `ip` lives there.
 export PATH := $(PATH):/usr/sbin:/sbin
 

@@ -1,10 +1,15 @@
-"""The command line as a process: exit codes, one line on stderr, never a traceback."""
+"""The command line: exit codes, one line on stderr, never a traceback.
+
+Each kind of end is seen from outside once, in a process; its variants run in this one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from lanspread.cli.app import call
+from lanspread.cli.main import main
 
 
 def lanspread(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -28,6 +34,24 @@ def lanspread(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same from `main` on, in this process: a start costs more than what it shows."""
+    out, err = io.StringIO(), io.StringIO()
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main(arguments)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
 def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
@@ -41,10 +65,19 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
     ("arguments", "part"),
     [
         (["nonsense"], "nonsense"),
-        (["play", "x"], "play"),
         (["run", "--nonsense"], "--nonsense"),
         (["run", "--max-up", "fast"], "--max-up"),
         (["get"], "GAME"),
+    ],
+)
+def test_bad_usage(arguments: list[str], part: str) -> None:
+    assert_one_line(lanspread(*arguments), 2, part)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["play", "x"], "play"),
         (["get", "a", "b"], "b"),
         (["get", "x", "--install", "--no-wait"], "--auto-install"),
         (["connect", "nowhere"], "HOST:PORT"),
@@ -52,8 +85,8 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
         (["games", "extra"], "extra"),
     ],
 )
-def test_bad_usage(arguments: list[str], part: str) -> None:
-    assert_one_line(lanspread(*arguments), 2, part)
+def test_bad_usage_of_each_kind(arguments: list[str], part: str) -> None:
+    assert_one_line(here(*arguments), 2, part)
 
 
 def test_run_without_a_games_folder(tmp_path: Path) -> None:
@@ -84,7 +117,12 @@ def test_a_trust_mode_that_is_not_built_is_never_open(tmp_path: Path, mode: str)
      ["watch"], ["polite"], ["shutdown"], ["games", "--json"]],
 )  # fmt: skip
 def test_without_a_running_peer(tmp_path: Path, arguments: list[str]) -> None:
-    done = lanspread(*arguments, "--state", str(tmp_path))
+    done = here(*arguments, "--state", str(tmp_path))
+    assert_one_line(done, 3, "no running peer", "lanspread run --games", "--state")
+
+
+def test_no_running_peer_seen_from_outside(tmp_path: Path) -> None:
+    done = lanspread("games", "--state", str(tmp_path))
     assert_one_line(done, 3, "no running peer", "lanspread run --games", "--state")
 
 
@@ -122,7 +160,7 @@ def test_a_port_that_never_answers_does_not_hang(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"api_url": 5}', '{"api_url": "x"}'])
 def test_a_damaged_api_json_is_no_running_peer(tmp_path: Path, content: str) -> None:
     (tmp_path / "api.json").write_text(content)
-    assert_one_line(lanspread("games", "--state", str(tmp_path)), 3, "no running peer")
+    assert_one_line(here("games", "--state", str(tmp_path)), 3, "no running peer")
 
 
 def test_help_and_version() -> None:
@@ -133,8 +171,13 @@ def test_help_and_version() -> None:
     done = lanspread()
     assert (done.returncode, done.stdout) == (2, "")
     for command in ("run", "games", "peers", "status", "get", "cancel", "connect", "watch",
+<<<<<<< ours
                     "polite", "shutdown", "doctor", "demo", "completion"):  # fmt: skip
         help_text = lanspread(command, "--help").stdout
+=======
+                    "shutdown", "doctor", "demo", "completion"):  # fmt: skip
+        help_text = here(command, "--help").stdout
+>>>>>>> theirs
         assert "--json" in help_text
         assert "--state" in help_text
 

@@ -34,7 +34,7 @@ from tests.protocol.links import Pipe
 from tests.protocol.wire import Game, message
 
 FILES = {
-    "data.eti": random.Random(5).randbytes(1_500_000),
+    "data.eti": random.Random(5).randbytes(700_000),
     "many/one": b"1",
     "version.ini": b"1.0\n",
 }

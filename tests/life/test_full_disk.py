@@ -62,11 +62,12 @@ def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
         disk.unmount()
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A peer with the game; its address."""
-    GAME_FILES.put(tmp_path / "a" / "games" / GAME)
-    peer = Peer(tmp_path / "a", "--max-up", "40")
+    folder = tmp_path_factory.mktemp("source")
+    GAME_FILES.put(folder / "games" / GAME)
+    peer = Peer(folder, "--max-up", "40")
     try:
         yield peer.ready()["listen"][0]
     finally:

@@ -12,7 +12,7 @@ from tests.conftest import SOAK
 from tests.life.support import Version, game, noise, shared, talking_to, until_ended, until_shown
 
 GAME = "large"
-LARGE = 2_000_000_000 if SOAK else 128_000_000
+LARGE = 2_000_000_000 if SOAK else 64_000_000
 # How much there is makes no difference to where it comes from.
 SMALLER = 1_000_000_000 if SOAK else 40_000_000
 KILLED_AT = 0.6

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
 import trio
 from trio.testing import MockClock
 
@@ -21,7 +20,6 @@ MINUTES = 10
 BOUND_S = 30.0
 
 
-@pytest.mark.alone
 async def test_twenty_peers_for_ten_minutes(
     autojump_clock: MockClock, virtual_lan: VirtualLan
 ) -> None:
