@@ -171,13 +171,8 @@ def test_help_and_version() -> None:
     done = lanspread()
     assert (done.returncode, done.stdout) == (2, "")
     for command in ("run", "games", "peers", "status", "get", "cancel", "connect", "watch",
-<<<<<<< ours
                     "polite", "shutdown", "doctor", "demo", "completion"):  # fmt: skip
-        help_text = lanspread(command, "--help").stdout
-=======
-                    "shutdown", "doctor", "demo", "completion"):  # fmt: skip
         help_text = here(command, "--help").stdout
->>>>>>> theirs
         assert "--json" in help_text
         assert "--state" in help_text
 
