@@ -292,6 +292,11 @@ def test_settings(stage: Stage, page: Page) -> None:
     dialog.get_by_role("button", name="Save").click()
     expect(dialog.locator("#settings-note")).to_have_text("Saved.")
     assert SetSettings(max_up=0.0, max_down=12.5, auto_install=True) in stage.runtime.commands
+    dialog.get_by_label("Go slowly while a game is played").check()
+    expect(dialog).to_contain_text("at most 4 MB/s down, 4 MB/s up")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.locator("#settings-note")).to_have_text("Saved.")
+    assert SetSettings(polite=True) in stage.runtime.commands
     dialog.get_by_label("Name that others see").fill("  cellar ")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog.locator("#settings-note")).to_have_text("Saved.")

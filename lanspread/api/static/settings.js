@@ -43,6 +43,9 @@ export class Settings {
       byId("set-down").value = values.max_down ?? "";
       byId("set-up").value = values.max_up ?? "";
       byId("set-install").checked = values.auto_install;
+      byId("set-polite").checked = values.polite;
+      say(byId("polite-text"), "Go slowly while a game is played here (at most "
+        + `${values.polite_down} MB/s down, ${values.polite_up} MB/s up)`);
       this.shown = this.#entered();
     } catch (error) {
       this.#fail(error);
@@ -91,6 +94,7 @@ export class Settings {
       max_down: Number(byId("set-down").value),
       max_up: Number(byId("set-up").value),
       auto_install: byId("set-install").checked,
+      polite: byId("set-polite").checked,
     };
   }
 
