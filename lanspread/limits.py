@@ -139,7 +139,7 @@ DIGESTS_ASKED_S: Final = 600.0
 LANES_PER_SOURCE: Final = 2
 MAX_LANES_PER_SESSION: Final = 4
 MAX_LANES_FETCHING: Final = 32
-MAX_LANES_SENDING: Final = 16
+MAX_LANES_SENDING: Final = 8
 # Before it has shown a ticket, a connection may stay this long; so many may, and so many of a host.
 LANE_ADMISSION_S: Final = 3.0
 MAX_LANES_PENDING: Final = 64
