@@ -37,7 +37,8 @@ async def test_killed_and_resumed(tmp_path: Path, other_source: bool) -> None:
     version = large_game(SMALLER if other_source else LARGE)
     total = sum(map(len, version.files.values()))
     version.put(tmp_path / "a" / "games" / GAME)
-    first = Peer(tmp_path / "a")
+    # So slow that the killer comes in time: progress is told twice a second.
+    first = Peer(tmp_path / "a", "--max-up", str(total / 5e6))
     second = fetching = None
     try:
         address = first.ready()["listen"][0]
