@@ -36,7 +36,10 @@ class GetStatus(PeerCommand):
 
 @attrs.frozen(kw_only=True)
 class ListGames(PeerCommand):
+    """All games, or of those with these `ids` the ones that there are."""
+
     method: ClassVar[str] = "games.list"
+    ids: tuple[str, ...] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -10,7 +10,7 @@ and are left in reverse. Source: ARCHITECTURE.md, "The nursery tree".
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -127,8 +127,8 @@ class Peer:
 
     # -- what front-ends ask ----------------------------------------------------------------------
 
-    def games(self) -> tuple[GameView, ...]:
-        """The merged library: what is here and what connected peers offer."""
+    def games(self, ids: Iterable[str] | None = None) -> tuple[GameView, ...]:
+        """The merged library: what is here and what connected peers offer; or these of it."""
         return tuple(
             merge_games(
                 self.library.games,
@@ -137,6 +137,7 @@ class Peer:
                 self._operation_of,
                 self._fetched(),
                 self.covers.url,
+                None if ids is None else frozenset(map(fold_id, ids)),
             )
         )
 
@@ -194,7 +195,7 @@ class Peer:
             case GetStatus():
                 return self.status()
             case ListGames():
-                return self.games()
+                return self.games(command.ids)
             case ListPeers():
                 return self.peers()
             case GetGame():
@@ -237,7 +238,7 @@ class Peer:
     # -- one game ---------------------------------------------------------------------------------
 
     async def _detail(self, game_id: str) -> GameDetail:
-        view = next((v for v in self.games() if fold_id(v.id) == fold_id(game_id)), None)
+        view = next(iter(self.games((game_id,))), None)
         if view is None:
             raise LanspreadError(
                 Code.NOT_FOUND, f"there is no game {game_id!r}", "see `lanspread games`"

@@ -23,7 +23,7 @@ HEALTH, SCHEMA, METRICS, SOCKET = "/healthz", "/schema", "/metrics", "/ws"
 COVER_PREFIX = "/cover/"
 _SCRIPTS = (
     "actions", "app", "ask", "connection", "covers", "dom", "format", "game", "graph", "icons",
-    "notices", "operations", "peers", "routes", "search", "settings", "shelf", "store", "toasts",
+    "notices", "operations", "peers", "refresh", "routes", "search", "settings", "shelf", "store", "toasts",
     "welcome",
 )  # fmt: skip
 _STYLES = ("base", "game", "panels", "shelf")

@@ -108,7 +108,10 @@ export interface File {
 
 export type GetStatus = Record<string, never>;
 
-export type ListGames = Record<string, never>;
+/** All games, or of those with these `ids` the ones that there are. */
+export interface ListGames {
+  ids?: string[] | null;
+}
 
 export interface GetGame {
   id: string;

@@ -1,7 +1,7 @@
 // What is known: games, peers, operations, this peer. Changed by the snapshot and by events only.
 //
-// It tells "change" when something is to be painted anew, "stale" when the list of games should be
-// asked for again, and "notice" for what a person should hear of.
+// It tells "change" when something is to be painted anew, "stale" when games should be asked for
+// again (those with these `ids`, or all), and "notice" for what a person should hear of.
 
 import { foreign, nameOr } from "./format.js";
 
@@ -28,12 +28,26 @@ export class Store extends EventTarget {
   }
 
   setGames(list) {
-    this.games = new Map(list.map((game) => [game.id, readGame(game)]));
-    for (const { id, operation } of list) {
+    this.games = new Map();
+    this.#take(list);
+  }
+
+  #take(list) {
+    for (const game of list) {
+      this.games.set(game.id, readGame(game));
+      const { id, operation } = game;
       // The list may be older than an event that ended the operation.
       if (operation && !this.#ended.has(operation.operation_id)) this.#merge(id, operation);
     }
     this.#changed();
+  }
+
+  /** How games look now of which these IDs were asked for; one that is not listed is no more. */
+  setSome(ids, list) {
+    // An ID's spelling is that of the folder here, or else of the one who offers it.
+    const asked = new Set(ids.map(folded));
+    this.games = new Map([...this.games].filter(([id]) => !asked.has(folded(id))));
+    this.#take(list);
   }
 
   setStatus(status) {
@@ -69,7 +83,7 @@ export class Store extends EventTarget {
     if (area === "peer") {
       this.#peer(what, data);
     } else if (area === "library") {
-      this.#tell("stale");
+      this.#tell("stale", { ids: data.games });
     } else if (data.operation_id && area !== "source") {
       this.#operation(area, what, data);
     } else if (area === "recovery" || type === "warning") {
@@ -87,7 +101,7 @@ export class Store extends EventTarget {
       this.peers.set(peer.peer_id, { ...readPeer(peer), reason });
     }
     // What a peer offers comes and goes with it.
-    if (what === "connected" || what === "lost") this.#tell("stale");
+    if (what === "connected" || what === "lost") this.#tell("stale", { ids: null });
   }
 
   #operation(kind, what, data) {
@@ -98,7 +112,7 @@ export class Store extends EventTarget {
       this.operations.delete(key);
       for (const speed of this.speeds.values()) speed.now = 0;
       this.#tell("notice", { kind: `operation.${what}`, operation: kind, id, data: readNotice(data) });
-      this.#tell("stale");
+      this.#tell("stale", { ids: [id] });
       return;
     }
     if (what === "progress") {
@@ -108,7 +122,7 @@ export class Store extends EventTarget {
     }
     const state = what === "paused" ? (data.reason === "user" ? "paused" : "waiting") : "running";
     this.#merge(id, { ...data, kind, state, reason: data.reason ?? null, rate: 0 });
-    if (what === "begin") this.#tell("stale");
+    if (what === "begin") this.#tell("stale", { ids: [id] });
   }
 
   #merge(id, changes) {
@@ -139,6 +153,10 @@ export class Store extends EventTarget {
 }
 
 // What others wrote, made fit to be shown. IDs stay as they are: they are sent back.
+
+function folded(id) {
+  return id.normalize("NFC").toLowerCase();
+}
 
 function readGame(game) {
   const read = { ...game };
