@@ -127,7 +127,14 @@ class GetSettings(PeerCommand):
 
 
 # A peer's own name: one line, and it begins with something that is seen.
-Name = Annotated[str, msgspec.Meta(max_length=limits.MAX_NAME_CHARS, pattern=limits.NAME_PATTERN)]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=limits.MAX_NAME_CHARS,
+        pattern=limits.NAME_PATTERN,
+        description=limits.NAME_RULE,
+    ),
+]
 # MB/s; 0 is no limit.
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 
