@@ -336,9 +336,7 @@ def _is_current(
 
 
 def _same_content(local: LocalGame, chosen: Variant) -> bool:
-    if local.content_hash is None or chosen.content_hash is None:
-        return local.manifest_hash == chosen.manifest_hash
-    return local.content_hash == chosen.content_hash
+    return chosen.is_content_of(local.manifest_hash, local.content_hash)
 
 
 def _nothing_offered(game_id: str, variants: list[Variant], named: str | None) -> LanspreadError:

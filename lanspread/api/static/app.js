@@ -41,7 +41,7 @@ async function perform(method, id, params = {}) {
   try {
     await call(method, { id, ...params });
   } catch (error) {
-    toast({ tone: "bad", title: store.nameOf(id), detail: error.message, remedy: error.remedy });
+    toast({ tone: "bad", title: store.nameOf(id), detail: error.message, remedy: error.remedy, names: store });
   }
 }
 

@@ -12,7 +12,7 @@ export class Store extends EventTarget {
   games = new Map();
   peers = new Map();
   operations = new Map();
-  speeds = new Map(); // peer_id -> {now, best}, bytes a second
+  best = new Map(); // peer_id -> bytes a second
   status = null;
   self = { peer_id: "", name: "", instance: "", capabilities: [] };
   since = null;
@@ -69,12 +69,33 @@ export class Store extends EventTarget {
     return this.status?.name ?? this.self.name;
   }
 
+  /** How fast peers are and were, peer_id -> {now, best}: only what runs, and who is there, is now. */
+  get speeds() {
+    const speeds = new Map([...this.best].map(([peerId, best]) => [peerId, { now: 0, best }]));
+    for (const { state, source_rates: rates } of this.operations.values()) {
+      if (state !== "running") continue;
+      for (const [peerId, rate] of Object.entries(rates ?? {})) {
+        const speed = speeds.get(peerId);
+        if (speed && this.peers.get(peerId)?.state === "connected") speed.now += rate;
+      }
+    }
+    return speeds;
+  }
+
   nameOf(gameId) {
     return this.games.get(gameId)?.name ?? foreign(gameId);
   }
 
   peerName(peerId) {
     return this.peers.get(peerId)?.name ?? peerId.slice(0, 8);
+  }
+
+  /** Whether a text begins with the name or ID of a game or a peer, which are written as they are. */
+  beginsWithName(text) {
+    const begins = (name) => name && text.startsWith(name) && !/[\p{L}\p{N}]/u.test(text.charAt(name.length));
+    for (const { id, name } of this.games.values()) if (begins(id) || begins(name)) return true;
+    for (const { peer_id: id, name } of this.peers.values()) if (begins(id) || begins(name)) return true;
+    return begins(this.name);
   }
 
   apply({ seq, type, data }) {
@@ -96,7 +117,7 @@ export class Store extends EventTarget {
     const { reason, ...peer } = data;
     if (what === "lost" && String(reason).startsWith("forgotten")) {
       this.peers.delete(peer.peer_id);
-      this.speeds.delete(peer.peer_id);
+      this.best.delete(peer.peer_id);
     } else {
       this.peers.set(peer.peer_id, { ...readPeer(peer), reason });
     }
@@ -110,7 +131,6 @@ export class Store extends EventTarget {
       this.#ended.add(key);
       if (this.#ended.size > MAX_ENDED) this.#ended.delete(this.#ended.values().next().value);
       this.operations.delete(key);
-      for (const speed of this.speeds.values()) speed.now = 0;
       this.#tell("notice", { kind: `operation.${what}`, operation: kind, id, data: readNotice(data) });
       this.#tell("stale", { ids: [id] });
       return;
@@ -121,7 +141,7 @@ export class Store extends EventTarget {
       return;
     }
     const state = what === "paused" ? (data.reason === "user" ? "paused" : "waiting") : "running";
-    this.#merge(id, { ...data, kind, state, reason: data.reason ?? null, rate: 0 });
+    this.#merge(id, { ...data, kind, state, reason: data.reason ?? null, rate: 0, source_rates: {} });
     if (what === "begin") this.#tell("stale", { ids: [id] });
   }
 
@@ -138,8 +158,7 @@ export class Store extends EventTarget {
     operation.samples.push(data.rate);
     if (operation.samples.length > MAX_SAMPLES) operation.samples.shift();
     for (const [peerId, now] of Object.entries(data.source_rates ?? {})) {
-      const best = Math.max(now, this.speeds.get(peerId)?.best ?? 0);
-      this.speeds.set(peerId, { now, best });
+      this.best.set(peerId, Math.max(now, this.best.get(peerId) ?? 0));
     }
   }
 
