@@ -36,6 +36,10 @@ def games(state: str, begun: str, command: str) -> list[str]:
 
 def fits(command: str, game: dict[str, Any]) -> bool:
     """Whether a command has something to do with a game as it is now."""
+    return bool(_fits(command, game))
+
+
+def _fits(command: str, game: dict[str, Any]) -> Any:
     operation = game["operation"]
     idle = operation is None
     downloading = operation is not None and operation["kind"] == "download"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import attrs
 import pytest
@@ -12,8 +13,21 @@ from lanspread.commands import RemoveGame, SetGamesDir
 from lanspread.events import DownloadPaused, PeerLost, RemoveFailed, Warning_
 from lanspread.model import Availability
 from lanspread.views import PeerState, VariantView
-from tests.browser.stage import ANNA, BEN, MB, Stage, open_stage, some_games, some_peers
+from tests.browser.stage import (
+    ANNA,
+    BEN,
+    MB,
+    Stage,
+    StageRuntime,
+    open_stage,
+    some_games,
+    some_peers,
+)
 from tests.browser.support import action, card, toast
+
+
+def happen(warning: Warning_, runtime: StageRuntime) -> None:
+    runtime.happen(warning)
 
 
 @pytest.fixture
@@ -59,8 +73,8 @@ def test_the_variant_that_is_here_is_marked(stage: Stage, page: Page) -> None:
 
 
 def test_speeds_are_of_now_only_while_something_comes(stage: Stage, page: Page) -> None:
-    for game in ("hexmoor", "skyhook"):
-        stage.do(lambda runtime, game=game: runtime.operation(game, 0.2))
+    stage.do(lambda runtime: runtime.operation("hexmoor", 0.2))
+    stage.do(lambda runtime: runtime.operation("skyhook", 0.2))
     page.goto(stage.url)
     anna = page.locator(".peer").filter(has_text="anna")
     ben = page.locator(".peer").filter(has_text="ben's laptop")
@@ -96,7 +110,7 @@ def test_a_name_at_the_beginning_of_a_message_is_written_as_it_is(stage: Stage, 
         ("annals of the disk are full", "Annals of the disk"),
     ):
         warning = Warning_(code="test", message=message, remedy="")
-        stage.do(lambda runtime, warning=warning: runtime.happen(warning))
+        stage.do(partial(happen, warning))
         expect(toast(page, said)).to_be_visible()
 
 
