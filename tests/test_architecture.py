@@ -35,8 +35,10 @@ ALLOWED: dict[str, set[str]] = {
     "sync": BASE | {"fs", "transport"},
     "transfer": BASE | {"fs", "transport", "sync"},
     "operations": BASE | {"fs", "sync", "transfer"},
+    "merged": BASE | {"fs", "sync", "transfer", "operations"},
     "peer": BASE
-    | {"background", "eventhub", "looplag", "fs", "transport", "sync", "transfer", "operations"},
+    | {"background", "eventhub", "looplag", "merged", "fs", "transport", "sync", "transfer"}
+    | {"operations"},
     "platform": BASE | {"fs", "transport"},
     # It walks a peer's ways from outside: the same sockets and handshake, without a peer.
     "doctor": BASE | {"fs", "transport", "sync", "platform"},
