@@ -80,6 +80,10 @@ class FileNode(Node):
     def size(self) -> int:
         return len(self.content)
 
+    def copied(self, names: int, content: bytes | bytearray) -> FileNode:
+        """The same file with a content of its own. Crashes make many: `attrs.evolve` is slow."""
+        return FileNode(self.inode, self.mtime_ns, names, bytearray(content), self.executable)
+
     def write(self, data: bytes | bytearray | memoryview, offset: int, space: Space) -> None:
         end = offset + len(data)
         if end > len(self.content):
@@ -110,6 +114,10 @@ class FolderNode(Node):
     @property
     def size(self) -> int:
         return BLOCK_BYTES
+
+    def copied(self, names: int, children: dict[str, Node]) -> FolderNode:
+        """The same folder with these things in it."""
+        return FolderNode(self.inode, self.mtime_ns, names, children)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -145,18 +153,20 @@ def copy_tree(root: FolderNode) -> FolderNode:
 
     def copy_folder(folder: FolderNode) -> FolderNode:
         children = {name: copy_node(child) for name, child in folder.children.items()}
-        return attrs.evolve(folder, children=children)
+        return folder.copied(folder.names, children)
 
     def copy_node(node: Node) -> Node:
-        if node not in copies:
+        there = copies.get(node)
+        if there is None:
             match node:
                 case FolderNode():
-                    copies[node] = copy_folder(node)
+                    there = copy_folder(node)
                 case FileNode():
-                    copies[node] = attrs.evolve(node, content=bytearray(node.content))
+                    there = node.copied(node.names, node.content)
                 case _:
-                    copies[node] = attrs.evolve(node)
-        return copies[node]
+                    there = attrs.evolve(node)
+            copies[node] = there
+        return there
 
     return copy_folder(root)
 

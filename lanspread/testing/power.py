@@ -73,10 +73,9 @@ def surviving_tree(root: FolderNode, ledger: Ledger, loss: PowerLoss) -> FolderN
             case FolderNode():
                 held = names.get(node, node.children)
                 children = {name: copy(child) for name, child in held.items()}
-                made: Node = attrs.evolve(node, names=1, children=children)
+                made: Node = node.copied(1, children)
             case FileNode():
-                content = contents.get(node, node.content)
-                made = attrs.evolve(node, names=1, content=bytearray(content))
+                made = node.copied(1, contents.get(node, node.content))
             case _:
                 made = attrs.evolve(node, names=1)
         copies[node] = made

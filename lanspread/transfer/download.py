@@ -195,7 +195,8 @@ class Download:
     async def _ask(self, source: ChunkSource, work: _Work, nursery: trio.Nursery) -> None:
         """Ask a source for what it is to fetch, each chunk in a task of its own, until cancelled.
 
-        Raises `SourceUnable` if it failed too often with all that is left.
+        Ends all work with it, as its tasks do too, if it failed too often with all that is left.
+        An error would reach nobody by its type: the nursery wraps what is raised in it.
         """
         peer_id, schedule = source.peer_id, work.schedule
         while True:
@@ -205,7 +206,8 @@ class Download:
             while (assignment := schedule.next(peer_id, now)) is not None:
                 nursery.start_soon(self._guarded_fetch, source, assignment, work, nursery)
             if schedule.is_barred(peer_id, now):
-                raise SourceUnable("it failed too often with all that is left")
+                self._sources.leave_out(peer_id, "it failed too often with all that is left")
+                nursery.cancel_scope.cancel()
             # One with nothing to do has to see by itself that others are late, or its rest over.
             idle = not schedule.is_full(peer_id, now)
             with trio.move_on_after(_LOOK_S if idle else math.inf):
@@ -219,8 +221,7 @@ class Download:
         held = True
         try:
             with work.buffers.take(assignment.chunk.length) as into:
-                await self._fetch_chunk(source, assignment, work, into)
-            held = False
+                held = not await self._fetch_chunk(source, assignment, work, into)
         except SourceUnable as error:
             _log.info("a chunk failed", peer=source.peer_id, why=str(error))
             held = False
@@ -235,14 +236,16 @@ class Download:
             self._sources.leave_out(source.peer_id, str(error))
             nursery.cancel_scope.cancel()
         finally:
-            # Gone, changed, cancelled: not held against the source, but handed back at once.
+            # Gone, changed, useless, cancelled: not held against the source, but handed back at
+            # once; what is never handed back would count as being fetched for ever.
             if held:
                 schedule.give_back(assignment)
             self._changed.ring()
 
     async def _fetch_chunk(
         self, source: ChunkSource, assignment: Assignment, work: _Work, into: memoryview
-    ) -> None:
+    ) -> bool:
+        """Fetch, verify and write one chunk; False if another source was done with it first."""
         chunk = assignment.chunk
         request = ChunkRequest(self._game_id, work.reference.manifest_hash, chunk.extents())
         with trio.CancelScope() as scope:
@@ -257,6 +260,7 @@ class Download:
                 self._note_done(assignment, work)
             finally:
                 del self._scopes[assignment]
+        return not scope.cancelled_caught
 
     def _note_done(self, assignment: Assignment, work: _Work) -> None:
         for useless in work.schedule.done(assignment):

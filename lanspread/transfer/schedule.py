@@ -131,9 +131,13 @@ class Schedule:
     # -- what is next -----------------------------------------------------------------------------
 
     def is_barred(self, name: str, now: float) -> bool:
-        """Whether a source that gets nothing now never will: it failed with all that is left."""
+        """Whether a source that gets nothing now never will: it failed with all that is left.
+
+        Not known while anything is out, what became useless and is not given back yet included:
+        as long as that counts for one source, things may be left to it by the others.
+        """
         resting = now < self._sources[name].resting_until
-        return not (resting or self.plan.active or self.plan.finished)
+        return not (resting or self._held or self.plan.finished)
 
     def is_full(self, name: str, now: float) -> bool:
         """Whether only an answer of its own can make that a source gets something."""

@@ -26,6 +26,7 @@ from aioquic.quic.connection import (
     Limit,
     QuicConnection,
     QuicConnectionState,
+    QuicNetworkPath,
     QuicReceiveContext,
 )
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
@@ -157,6 +158,18 @@ class CreditedConnection(QuicConnection):
             self.path.probe_acked(size)
         else:
             self.path.probe_lost(size, sent_at)
+
+    def _on_path_challenge_delivery(
+        self, delivery: QuicDeliveryState, network_path: QuicNetworkPath
+    ) -> None:
+        """Ask again also where the challenge arrived and its answer did not (RFC 9000 section 8.2).
+
+        An answer is sent once, in a packet as large as those on the path that was left: a narrower
+        one swallows it, and lets the small acknowledgement behind it pass. Not asked again, the
+        peer counts as not there, and what is for it goes to where it was before, until it sends
+        something by itself. Where the answer came, nothing more is asked.
+        """
+        super()._on_path_challenge_delivery(QuicDeliveryState.LOST, network_path)
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
@@ -443,6 +456,7 @@ def check_engine() -> None:
     owners: dict[object, str] = {
         quic: "_close_at _close_event _events _local_max_data _local_max_streams_bidi"
         " _local_max_streams_uni _loss _on_connection_limit_delivery _on_max_stream_data_delivery"
+        " _on_path_challenge_delivery"
         " _payload_received _remote_max_streams_bidi _state _streams _write_connection_limits"
         " _write_stream_limits _cryptos _flush_builder _handshake_confirmed _idle_timeout"
         " _is_client _max_datagram_size _network_paths _packet_number"

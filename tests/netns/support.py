@@ -40,6 +40,31 @@ def ip(*arguments: str) -> str:
     return done.stdout
 
 
+# What `Host.popen` started and nobody has seen to the end yet.
+_started: list[subprocess.Popen[str]] = []
+
+
+@contextmanager
+def ending_what_starts() -> Iterator[None]:
+    """Every process that was started on a host inside the block is over when it is left.
+
+    So that a test which fails in the middle leaves nothing behind for the next.
+    """
+    before = len(_started)
+    try:
+        yield
+    finally:
+        for process in _started[before:]:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    # A thread that reads it sees its end now, and lets go of it.
+                    pipe.close()
+        del _started[before:]
+
+
 @attrs.frozen
 class Host:
     """One namespace with an `eth0` on the bridge."""
@@ -51,12 +76,14 @@ class Host:
         """Start a program on this host; its standard output is a text pipe by default."""
         options.setdefault("stdout", subprocess.PIPE)
         # A session of its own, so that `kill` reaches what `ip netns exec` became.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, *command],
             text=True,
             start_new_session=True,
             **options,
         )
+        _started.append(process)
+        return process
 
     def run(self, *command: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a program on this host to its end."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from lanspread.peer import Peer
 from lanspread.testing import VirtualLan
+from lanspread.transfer import download
+from lanspread.transfer.plan import Assignment
+from lanspread.transfer.schedule import Schedule
 from tests.peers.support import (
     END,
     Events,
@@ -84,6 +88,83 @@ async def test_one_that_vanishes_and_returns_costs_no_block_and_no_stall(
     assert sources["b"].bytes_sent() - sent_before >= 500_000
     assert end.data["bytes_fetched"] <= 1.06 * 16_000_000
     assert not {"download.paused", "source.dropped"} & set(events.types())
+
+
+class Seen(Schedule):
+    """A schedule that counts what became useless and what is out; all that were made are kept."""
+
+    made: list[Seen]
+    bars: int
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.made.append(self)
+        self.useless = 0
+
+    def done(self, assignment: Assignment) -> list[Assignment]:
+        useless = super().done(assignment)
+        self.useless += len(useless)
+        return useless
+
+    def is_barred(self, name: str, now: float) -> bool:
+        barred = self.bars > 0 or super().is_barred(name, now)
+        type(self).bars -= barred
+        return barred
+
+    @property
+    def out(self) -> int:
+        """How many requests any source is taken to be busy with."""
+        known = [*self._sources.values(), *self._left.values()]
+        return self._held + sum(source.estimate.out for source in known)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> type[Seen]:
+    """What the downloads of a test use as their schedule."""
+    Seen.made, Seen.bars = [], 0
+    monkeypatch.setattr(download, "Schedule", Seen)
+    return Seen
+
+
+async def test_what_was_fetched_twice_keeps_nobody_from_going_on_after_all_were_gone(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path, seen: type[Seen]
+) -> None:
+    files = files_of(4_000_000)
+    await start_sources(lan, party, tmp_path, files, {"fast": 4 * MB, "slow": 0.1 * MB})
+    dora = await party.start(lan.add_host("d"), tmp_path / "d")
+    await until(lambda: len(offering(dora, "Quake")) == 2)
+    events = Events(dora)
+    await begin(dora, "Quake")
+    hosts = [host for host in lan.hosts if host.name in ("fast", "slow")]
+    # At the end the fast one also fetches what the slow one has out, one after the other.
+    while not seen.made or not seen.made[0].useless:
+        await trio.sleep(0.001)
+    assert not seen.made[0].plan.finished
+    for host in hosts:
+        await party.kill(host)
+    await events.wait_for("download.paused", within=120)
+    assert seen.made[0].out == 0
+    hosts[1].come_back()
+    await party.start(hosts[1], tmp_path / "slow")
+    await events.wait_for("download.resumed", within=30)
+    assert (await events.wait_for(*END)).type == "download.finished"
+    assert read_game(tmp_path / "d", "Quake") == files
+
+
+async def test_a_source_that_is_unable_to_give_what_is_left_is_left_out_for_a_while(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path, seen: type[Seen]
+) -> None:
+    files = files_of(1_000_000)
+    await start_sources(lan, party, tmp_path, files, {"a": 4 * MB})
+    dora = await party.start(lan.add_host("d"), tmp_path / "d")
+    await until(lambda: offering(dora, "Quake"))
+    seen.bars = 2
+    events = Events(dora)
+    await begin(dora, "Quake")
+    assert (await events.wait_for("download.paused")).data["reason"] == "no_sources"
+    assert (await events.wait_for(*END)).type == "download.finished"
+    assert seen.bars == 0
+    assert read_game(tmp_path / "d", "Quake") == files
 
 
 async def longest_stall(peer: Peer, seconds: float) -> float:

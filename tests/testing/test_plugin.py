@@ -55,45 +55,36 @@ def test_a_failure_names_its_seed_and_the_command_repeats_it(project: pytest.Pyt
     assert re.findall(r"assert '(\w{8})' == ''", other.stdout.str()) != said[0]
 
 
-def test_seeds_that_a_test_chose_itself_are_told(project: pytest.Pytester) -> None:
-    result = run(
-        project,
-        "async def test_it(autojump_clock):\n"
-        "    for seed in (77, 78):\n"
-        "        async with open_virtual_lan(seed=seed):\n"
-        "            assert seed == 77\n",
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*virtual LAN*", "*seeds of the test's own*: 77, 78*"])
-
-
-def test_success_says_nothing_and_the_seed_is_the_same_by_default(
+def test_seeds_that_a_test_chose_itself_are_told_and_a_forgotten_clock_is_explained(
     project: pytest.Pytester,
 ) -> None:
     result = run(
         project,
-        "async def test_it(autojump_clock, virtual_lan, lan_seed):\n"
-        "    assert virtual_lan.seed == lan_seed == 1\n",
+        "async def test_clock(virtual_lan): pass\n"
+        "async def test_seeds(autojump_clock):\n"
+        "    for seed in (77, 78):\n"
+        "        async with open_virtual_lan(seed=seed):\n"
+        "            assert seed == 77\n",
     )
-    result.assert_outcomes(passed=1)
-    assert "to repeat" not in result.stdout.str()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*takes `autojump_clock` as an argument of its own*"])
+    result.stdout.fnmatch_lines(["*virtual LAN*", "*seeds of the test's own*: 77, 78*"])
 
 
-def test_five_peers_see_each_other(project: pytest.Pytester) -> None:
+def test_success_says_nothing_the_seed_is_a_fixed_one_and_five_peers_see_each_other(
+    project: pytest.Pytester,
+) -> None:
     result = run(
         project,
-        "async def test_it(autojump_clock, peers):\n"
+        "async def test_seed(autojump_clock, virtual_lan, lan_seed):\n"
+        "    assert virtual_lan.seed == lan_seed == 1\n"
+        "async def test_peers(autojump_clock, peers):\n"
         "    assert [p.name for p in peers] == ['anna', 'ben', 'carl', 'dora', 'emil']\n"
         "    assert all(len(p.connected()) == 4 for p in peers)\n"
         "    assert all(len(p.peer.games()) == 5 for p in peers)\n",
     )
-    result.assert_outcomes(passed=1)
-
-
-def test_a_forgotten_clock_is_explained(project: pytest.Pytester) -> None:
-    result = run(project, "async def test_it(virtual_lan): pass\n")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*takes `autojump_clock` as an argument of its own*"])
+    result.assert_outcomes(passed=2)
+    assert "to repeat" not in result.stdout.str()
 
 
 def test_a_seed_that_is_none_is_a_usage_error(project: pytest.Pytester) -> None:

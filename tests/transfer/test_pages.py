@@ -121,12 +121,13 @@ def test_digests_are_not_held_in_pages() -> None:
 
 def test_the_first_page_is_made_once() -> None:
     """Asking costs a hundred bytes, making a page thousands of rows."""
+    # More games than are kept, some of them of several pages.
     games = [
         attrs.evolve(
-            a_game(tuple(FileEntry(f"{number:05}", 10) for number in range(12_000))),
+            a_game(tuple(FileEntry(f"{number:05}", 10) for number in range(rows))),
             content_hash=os.urandom(32),
         )
-        for _ in range(20)
+        for rows in (12_000, 12_000, *[100] * 18)
     ]
     kept = FirstPages()
     for game in games:

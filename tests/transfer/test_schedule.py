@@ -220,6 +220,7 @@ class ScheduleMachine(RuleBasedStateMachine):
         self.here: set[str] = set()
         self.asked: list[Assignment] = []
         self.answered: list[Assignment] = []
+        self.useless: list[Assignment] = []
 
     @rule(seconds=st.sampled_from([0.0, 0.001, 0.1, 3.0]))
     def wait(self, seconds: float) -> None:
@@ -235,7 +236,7 @@ class ScheduleMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.here)))
-        for assignment in [one for one in self.asked + self.answered if one.source == name]:
+        for assignment in [one for one in self.all_out() if one.source == name]:
             self.forget(assignment)
             self.schedule.give_back(assignment)
         self.here.remove(name)
@@ -251,6 +252,8 @@ class ScheduleMachine(RuleBasedStateMachine):
             assert assignment.chunk.length > 0
             self.asked.append(assignment)
             assert not self.schedule.is_barred(name, self.now)
+        elif self.schedule.is_barred(name, self.now):
+            assert not any(self.plan._may(piece, name) for piece in self.plan._waiting)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
@@ -267,7 +270,15 @@ class ScheduleMachine(RuleBasedStateMachine):
         self.answered.remove(assignment)
         for useless in self.schedule.done(assignment):
             self.forget(useless)
-            self.schedule.give_back(useless)
+            self.useless.append(useless)
+
+    @precondition(lambda self: self.useless)
+    @rule(data=st.data())
+    def give_back_useless(self, data: st.DataObject) -> None:
+        """Its task sees that it was cancelled a moment later, when others were asked already."""
+        useless = data.draw(st.sampled_from(self.useless))
+        self.useless.remove(useless)
+        self.schedule.give_back(useless)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), busy=st.booleans())
@@ -280,7 +291,12 @@ class ScheduleMachine(RuleBasedStateMachine):
         assert not self.schedule.is_barred(assignment.source, self.now)
 
     def forget(self, assignment: Assignment) -> None:
-        (self.asked if assignment in self.asked else self.answered).remove(assignment)
+        for some in (self.asked, self.answered, self.useless):
+            if assignment in some:
+                some.remove(assignment)
+
+    def all_out(self) -> list[Assignment]:
+        return self.asked + self.answered + self.useless
 
     @invariant()
     def bounds_hold(self) -> None:
@@ -293,7 +309,7 @@ class ScheduleMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever was, a source that joins alone and answers gets everything that is left."""
-        for assignment in self.asked + self.answered:
+        for assignment in self.all_out():
             self.schedule.give_back(assignment)
         for name in self.here:
             self.schedule.leave(name)
@@ -347,3 +363,39 @@ def test_one_that_failed_with_all_that_is_left_is_barred() -> None:
         assert again == (attempt + 1 < limits.MAX_RETRY_COUNT)
     assert schedule.next("bad", now + 10) is None
     assert schedule.is_barred("bad", now + 10)
+
+
+def test_what_became_useless_bars_nobody_while_it_is_still_to_be_given_back() -> None:
+    plan = plan_of([MIB] * 7)
+    schedule = Schedule(plan, MIB, 8)
+    now = 0.0
+    for name, rate in (("slow", 0.5 * MIB), ("fast", 10.0 * MIB), ("gone", 0.5 * MIB)):
+        schedule.join(name, anew=True)
+        assignment = schedule.next(name, now)
+        assert assignment is not None
+        now += MIB / rate
+        schedule.answered(assignment, now)
+        schedule.done(assignment)
+    slow, gone = schedule.next("slow", now), schedule.next("gone", now)
+    assert slow is not None
+    assert gone is not None
+    # With nothing else left, the fast one also fetches what a slow one will be late with.
+    doubled = None
+    while doubled is None or doubled.chunk.pieces != slow.chunk.pieces:
+        doubled = schedule.next("fast", now)
+        assert doubled is not None
+        if doubled.chunk.pieces not in (slow.chunk.pieces, gone.chunk.pieces):
+            now += 0.1
+            schedule.answered(doubled, now)
+            schedule.done(doubled)
+    for useless in [one for one in plan.elsewhere("slow") if one is not doubled]:
+        schedule.give_back(useless)
+    schedule.leave("gone")
+    schedule.answered(slow, now)
+    assert schedule.done(slow) == [doubled]
+    # What the third had is waiting again, and left to the fast one.
+    assert plan.next_bytes == MIB
+    assert schedule.next("slow", now) is None
+    assert not schedule.is_barred("slow", now)
+    schedule.give_back(doubled)
+    assert schedule.next("fast", now) is not None

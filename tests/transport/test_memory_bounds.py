@@ -202,9 +202,10 @@ async def test_many_small_gaps_are_bounded(autojump_clock: MockClock) -> None:
         quic.send_stream_data(0, bytes(100_000))
         sender = quic._streams[0].sender
         # Every other byte, so that nothing can be put together.
-        for start in range(0, 20_000, 2):
+        end = 2 * limits.MAX_REASSEMBLY_GAPS + 1_000
+        for start in range(0, end, 2):
             sender._pending.subtract(start, start + 1)
-        sender._pending.subtract(20_000, 100_000)
+        sender._pending.subtract(end, 100_000)
         await client.pump(30)
         assert server.closed is not None
         assert server.closed.code == TransportCode.BUFFER_LIMIT

@@ -312,16 +312,22 @@ async def test_the_kernel_learns_of_a_narrower_path(autojump_clock: MockClock) -
         assert pair.client.statistics().payload_bytes == 1_400
 
 
+def move_dialer(network: MemoryNetwork) -> Address:
+    """The dialer of a pair gets another address, which is returned."""
+    moved = Address("10.0.0.9", 9)
+    (old,) = [address for address, it in network.sockets.items() if it.address.port == 1_000]
+    socket = network.sockets.pop(old)
+    socket.address = moved
+    network.sockets[moved] = socket
+    return moved
+
+
 async def test_a_peer_that_moved_begins_small(autojump_clock: MockClock) -> None:
     network = MemoryNetwork(path_payload=JUMBO)
     async with open_pair(network) as pair:
         await transfer(pair, 100_000)
         assert pair.client.statistics().payload_bytes == JUMBO
-        moved = Address("10.0.0.9", 9)
-        (old,) = [address for address, it in network.sockets.items() if it.address.port == 1_000]
-        socket = network.sockets.pop(old)
-        socket.address = moved
-        network.sockets[moved] = socket
+        moved = move_dialer(network)
         narrow = network.lose = Narrow(1_400)
         await transfer(pair, 100_000)
         assert pair.server.remote_address == moved
@@ -330,3 +336,31 @@ async def test_a_peer_that_moved_begins_small(autojump_clock: MockClock) -> None
         await near.send_all(bytes(100_000))
         await trio.sleep(1)
         assert pair.server.statistics().payload_bytes == TUNNEL_PAYLOAD_BYTES
+
+
+async def test_a_peer_that_moved_is_heard_of_though_its_first_answer_is_lost(
+    autojump_clock: MockClock,
+) -> None:
+    # The answer to the question whether it is there fills a packet, which a path may swallow; the
+    # small one which says that the question arrived passes.
+    network = MemoryNetwork()
+    async with open_pair(network) as pair:
+        near = await pair.client.open_stream()
+        await near.send_all(b"0")
+        far = await pair.server.accept_stream()
+        assert await far.receive_some() == b"0"
+        await trio.sleep(1)
+        moved = move_dialer(network)
+        narrow = network.lose = Narrow(1_000)
+        await near.send_all(b"1")
+        await trio.sleep(0.01)
+        assert narrow.vanished > 0
+        narrow.carries = ETHERNET
+        await far.send_all(b"2")
+        assert await near.receive_some() == b"2"
+        # The time after which an address that never answered is given up passes.
+        await trio.sleep(5)
+        assert pair.server.remote_address == moved
+        await far.send_all(b"3")
+        with trio.fail_after(1):
+            assert await near.receive_some() == b"3"
