@@ -76,6 +76,8 @@ def test_speeds_are_of_now_only_while_something_comes(stage: Stage, page: Page) 
     stage.do(lambda runtime: runtime.operation("hexmoor", 0.2))
     stage.do(lambda runtime: runtime.operation("skyhook", 0.2))
     page.goto(stage.url)
+    # Progress is not repeated for who subscribes later.
+    expect(page.locator(".operation")).to_have_count(2)
     anna = page.locator(".peer").filter(has_text="anna")
     ben = page.locator(".peer").filter(has_text="ben's laptop")
     stage.do(lambda runtime: runtime.rates("hexmoor", 3e6, {ANNA: 1e6, BEN: 2e6}))
