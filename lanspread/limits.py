@@ -143,7 +143,7 @@ DIGESTS_ASKED_S: Final = 600.0
 # Lanes of one session; of all downloads; and of all that are sent on at one moment, each with a
 # thread and a buffer.
 LANES_PER_SOURCE: Final = 2
-MAX_LANES_PER_SESSION: Final = 4
+MAX_LANES_PER_SESSION: Final = 8
 MAX_LANES_FETCHING: Final = 32
 MAX_LANES_SENDING: Final = 8
 # Before it has shown a ticket, a connection may stay this long; so many may, and so many of a host.
@@ -156,7 +156,9 @@ LANE_DIAL_S: Final = 5.0
 # The first chunks wait so long for a lane, before they go over QUIC.
 LANE_PATIENCE_S: Final = 0.5
 # A lane on which nothing moves for so long is given up; what was asked for on it goes over QUIC.
+# How often its owner looks.
 LANE_SILENCE_S: Final = 10.0
+LANE_LOOK_S: Final = 2.0
 # A lane that cannot be had is tried again after this time, then after twice that, and so on.
 LANE_RETRY_S: Final = 0.25
 LANE_RETRY_MAX_S: Final = 60.0

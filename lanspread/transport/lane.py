@@ -107,6 +107,7 @@ class Lane:
         self._busy = False
         self._silent = False
         self._seen = -1
+        self._seen_at = trio.current_time()
         try:
             sock.setblocking(False)
             self._tls = context.wrap_socket(
@@ -205,12 +206,14 @@ class Lane:
                 self._tls.setblocking(False)
 
     def look(self) -> None:
-        """Cut the connection if a thread is in it, and nothing has moved since the last look.
+        """Cut the connection if a thread is in it and nothing has moved for `LANE_SILENCE_S`.
 
-        To be called every `LANE_SILENCE_S` by whoever owns the lane.
+        To be called every `LANE_LOOK_S` by whoever owns the lane.
         """
-        before, self._seen = self._seen, self._wire.moved
-        if self._busy and self._seen == before:
+        now, moved = trio.current_time(), self._wire.moved
+        if not self._busy or moved != self._seen:
+            self._seen, self._seen_at = moved, now
+        elif now - self._seen_at >= limits.LANE_SILENCE_S:
             self._silent = True
             self._cut()
 

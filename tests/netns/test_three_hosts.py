@@ -1,10 +1,12 @@
-"""Three hosts on a bridge: found by real multicast, and what happens when sources die."""
+"""Three hosts on a bridge: found by real multicast, and what happens when sources or ways die."""
 
 from __future__ import annotations
 
 import json
+import os
 import queue
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from tests.netns.support import (
     RunningPeer,
     copy_game,
     hosts_or_say_why,
+    ip,
     make_game,
     tree_bytes,
 )
@@ -161,3 +164,65 @@ def test_both_are_killed_and_one_comes_back(peers: list[RunningPeer]) -> None:
     events.wait_for("download.finished", 60)
     assert events.end() == 0
     assert same_tree(anna, cleo)
+
+
+def lanes_to(host: Host) -> int:
+    """How many TCP connections for bulk data a host has taken that are up."""
+    told = host.run("ss", "-Htn", "state", "established", "sport", "=", ":7373")
+    assert told.returncode == 0, told.stderr
+    return len(told.stdout.splitlines())
+
+
+def test_tcp_is_swallowed_in_the_middle(peers: list[RunningPeer]) -> None:
+    """A firewall that says nothing: the chunks that were under way come over QUIC."""
+    anna, _, cleo = peers
+    anna.start()
+    cleo.start("--max-down", "6")
+    wait_until(lambda: offered_by(cleo, "chess") == 1, 15, "one source", anna, cleo)
+    events = Events(cleo.get("chess"))
+    events.wait_for("download.progress", 20, lambda data: data["done_bytes"] > 4 * MIB)
+    assert lanes_to(anna.host) > 0
+    drop = ("ipproto", "tcp", "sport", "7373", "blackhole")
+    ip("-n", anna.host.namespace, "rule", "add", *drop)
+    try:
+        events.wait_for("download.finished", 60)
+    finally:
+        ip("-n", anna.host.namespace, "rule", "del", *drop)
+    assert events.end() == 0
+    assert same_tree(anna, cleo)
+    assert "download.paused" not in events.seen
+
+
+def test_a_source_stands_still_in_the_middle(peers: list[RunningPeer]) -> None:
+    """A laptop whose lid was closed: its sockets are open and say nothing."""
+    anna, ben, cleo = peers
+    start_all(peers, "--max-down", "6")
+    events = Events(cleo.get("chess"))
+    events.wait_for("download.progress", 20, lambda data: data["done_bytes"] > 4 * MIB)
+    assert lanes_to(anna.host) > 0
+    assert lanes_to(ben.host) > 0
+    assert anna.process is not None
+    os.killpg(anna.process.pid, signal.SIGSTOP)
+    # What it was asked for is asked of the other, long before it counts as gone.
+    events.wait_for("download.finished", 25)
+    assert events.end() == 0
+    assert same_tree(ben, cleo)
+    os.killpg(anna.process.pid, signal.SIGCONT)
+    wait_until(lambda: sees(cleo, anna), 30, "it is connected again", cleo)
+
+
+def test_two_fetch_from_each_other(peers: list[RunningPeer]) -> None:
+    anna, _, cleo = peers
+    content = random.Random(2)
+    files = {f"data {number}.bin": content.randbytes(5 * MIB) for number in range(6)}
+    make_game(cleo.games, "poker", files)
+    anna.start()
+    cleo.start()
+    wait_until(lambda: offered_by(cleo, "chess") == 1, 15, "one game", anna, cleo)
+    wait_until(lambda: offered_by(anna, "poker") == 1, 15, "the other game", anna, cleo)
+    here, there = Events(cleo.get("chess")), Events(anna.get("poker"))
+    here.wait_for("download.finished", 60)
+    there.wait_for("download.finished", 60)
+    assert (here.end(), there.end()) == (0, 0)
+    assert same_tree(anna, cleo)
+    assert tree_bytes(anna.games / "poker") == tree_bytes(cleo.games / "poker")

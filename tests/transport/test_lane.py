@@ -142,7 +142,10 @@ async def test_an_end_in_the_middle_is_no_short_answer(context: ssl.SSLContext, 
             await one.run(receiver(buffer))
 
 
-async def test_silence_ends_a_lane(context: ssl.SSLContext) -> None:
+async def test_silence_ends_a_lane(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LANE_SILENCE_S", 0.2)
     async with open_pair(context) as (one, other):
         buffer = bytearray(8)
         async with trio.open_nursery() as nursery:
@@ -155,7 +158,7 @@ async def test_silence_ends_a_lane(context: ssl.SSLContext) -> None:
 
             async def look() -> None:
                 while True:
-                    await trio.sleep(0.2)
+                    await trio.sleep(0.05)
                     one.look()
 
             nursery.start_soon(trickle)

@@ -86,7 +86,7 @@ class FetchingLane:
     async def watch(self) -> None:
         """Cut the lane where nothing moves any more; returns once it is broken."""
         while not self.broken.is_set():
-            with trio.move_on_after(limits.LANE_SILENCE_S):
+            with trio.move_on_after(limits.LANE_LOOK_S):
                 await self.broken.wait()
             self._lane.look()
 

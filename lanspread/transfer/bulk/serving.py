@@ -74,7 +74,7 @@ class LaneServer:
     async def watch(self) -> None:
         """Cut the lanes on which nothing moves any more, until cancelled."""
         while True:
-            await trio.sleep(limits.LANE_SILENCE_S)
+            await trio.sleep(limits.LANE_LOOK_S)
             for lane in self._served:
                 lane.look()
 
