@@ -79,7 +79,7 @@ async def _run_endable(call: Callable[[], T], on_cancel: Callable[[], object]) -
         on_cancel()
         return trio.lowlevel.Abort.FAILED
 
-    trio.lowlevel.start_thread_soon(call, ended)
+    trio.lowlevel.start_thread_soon(call, ended, name="lanspread lane")
     await trio.lowlevel.wait_task_rescheduled(cancel)
     await trio.lowlevel.checkpoint_if_cancelled()
     return outcomes[0].unwrap()
