@@ -122,7 +122,7 @@ def _peers(options: argparse.Namespace) -> Record:
         name="We and others",
         machine=described,
         sections=list(sections.values()),
-        claims=judge_peers(sections, native=machine.has_native_engine()),
+        claims=judge_peers(sections),
     )
 
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,7 +169,7 @@ def serve(game: Game, stamps: Sequence[FileStamp], place: Path, threads: int) ->
 
         def read(chunk: Chunk) -> int:
             buffer = memoryview(bytearray(_MIB))
-            reader = ExtentReader(folder, stamps, chunk.extents())
+            reader = ExtentReader(partial(folder.folder, ""), stamps, chunk.extents())
             return sum(iter(lambda: reader.read_into(buffer), 0))
 
         if sum(pool.map(read, game.chunks)) != game.total_bytes - len(_SENTINEL):

@@ -7,7 +7,6 @@ import os
 import platform
 import ssl
 import subprocess
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,13 +62,6 @@ def memory_gib(meminfo: str) -> float:
 def first_line(text: str) -> str:
     """Of a program's version: the first line, without what it says of who built it and when."""
     return (text.splitlines() or ["not installed"])[0].partition(" (")[0].strip()[:60]
-
-
-def has_native_engine() -> bool:
-    """Whether this project has a native QUIC engine, and it is installed."""
-    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())
-    extras = project["project"]["optional-dependencies"]
-    return "native" in extras and _version_of("qh3") is not None
 
 
 def _version_of(package: str) -> str | None:

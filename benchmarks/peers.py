@@ -161,12 +161,12 @@ def measure_peers(
     }
 
 
-def judge_peers(sections: Mapping[str, Section], *, native: bool) -> list[Claim]:
-    """What the bulk path has to reach, and the QUIC path with a native engine."""
+def judge_peers(sections: Mapping[str, Section]) -> list[Claim]:
+    """What the bulk path has to reach. QUIC is shown beside Syncthing's, and not judged."""
     rows: dict[str, dict[str, Row]] = {name: one.rows() for name, one in sections.items()}
     disk, memory = rows.get("disk", {}), rows.get("memory", {})
     bulk = OURS[Way.BULK]
-    claims = [
+    return [
         rate_ratio(disk, "mixed, disk: of Syncthing over TCP", bulk, SYNCTHING["tcp"], 2.0),
         rate_ratio(disk, "mixed, disk: of libtorrent", bulk, TORRENT, 1.5),
         rate_ratio(disk, "mixed, disk: of rsync, which does not encrypt", bulk, RSYNC, 0.9),
@@ -176,9 +176,3 @@ def judge_peers(sections: Mapping[str, Section], *, native: bool) -> list[Claim]
         ),
         rate_ratio(rows.get("large", {}), "one file: of nginx and curl, TLS 1.3", bulk, CURL, 1.2),
     ]
-    if native:
-        quic = rows.get("quic", {})
-        claims.append(
-            rate_ratio(quic, "QUIC: of Syncthing over QUIC", OURS[Way.QUIC], SYNCTHING["quic"], 2)
-        )
-    return claims

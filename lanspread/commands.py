@@ -36,7 +36,10 @@ class GetStatus(PeerCommand):
 
 @attrs.frozen(kw_only=True)
 class ListGames(PeerCommand):
+    """All games, or of those with these `ids` the ones that there are."""
+
     method: ClassVar[str] = "games.list"
+    ids: tuple[str, ...] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -124,7 +127,14 @@ class GetSettings(PeerCommand):
 
 
 # A peer's own name: one line, and it begins with something that is seen.
-Name = Annotated[str, msgspec.Meta(max_length=limits.MAX_NAME_CHARS, pattern=limits.NAME_PATTERN)]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=limits.MAX_NAME_CHARS,
+        pattern=limits.NAME_PATTERN,
+        description=limits.NAME_RULE,
+    ),
+]
 # MB/s; 0 is no limit.
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 

@@ -140,10 +140,12 @@ def _text(value: str) -> str:
 
 def _name(value: str) -> str:
     # The same as `lanspread.commands.Name`; what is not Unicode could not be told to anybody.
-    if len(_text(value)) > limits.MAX_NAME_CHARS:
-        raise ValueError(f"must not be longer than {limits.MAX_NAME_CHARS} characters")
-    if not re.search(limits.NAME_PATTERN, value) or not _is_unicode(value):
-        raise ValueError("must be one line of text that does not begin with a blank")
+    if (
+        len(_text(value)) > limits.MAX_NAME_CHARS
+        or not re.search(limits.NAME_PATTERN, value)
+        or not _is_unicode(value)
+    ):
+        raise ValueError(f"must be {limits.NAME_RULE}")
     return value
 
 

@@ -36,10 +36,16 @@ MAX_FILES_PER_GAME: Final = 250_000
 MAX_GAME_ID_CHARS: Final = 64
 MAX_NAME_CHARS: Final = 128
 # Of a peer's own name. Written so that Python and JavaScript read it alike (`$` lets a line end
-# pass in Python), and so that no text makes matching it slow.
+# pass in Python), and so that no text makes matching it slow. What turns the text beside it around
+# is left out of names of others when they are shown, and so is not part of one's own.
 NAME_PATTERN: Final = (
-    r"^[^\u0000-\u0020\u007f-\u00a0\u2028\u2029][^\u0000-\u001f\u007f-\u009f\u2028\u2029]*"
+    r"^[^\u0000-\u0020\u007f-\u00a0\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069][^\u0000-\u001f\u007f-\u009f"
+    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*"
     r"(?![\s\S])"
+)
+NAME_RULE: Final = (
+    f"one line of 1 to {MAX_NAME_CHARS} characters that does not begin with a blank and has no "
+    "control characters, nor those that change the direction of writing"
 )
 MAX_VERSION_CHARS: Final = 64
 MAX_PATH_BYTES: Final = 1_024

@@ -10,7 +10,7 @@ and are left in reverse. Source: ARCHITECTURE.md, "The nursery tree".
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import attrs
@@ -43,7 +43,8 @@ from lanspread.fs.covers import Covers
 from lanspread.fs.library import Library, open_library
 from lanspread.fs.state import State, open_state
 from lanspread.looplag import LagRecord, measure_lag
-from lanspread.model import GameSummary, fold_id
+from lanspread.merged import MergedLibrary
+from lanspread.model import GameSummary
 from lanspread.operations.commands import GameOperations, open_game_operations
 from lanspread.operations.downloads import DownloadRules
 from lanspread.operations.games_dir import GamesDir, open_games_dir
@@ -56,7 +57,7 @@ from lanspread.sync.dialer import Dialer, open_dialer
 from lanspread.sync.directory import Directory, PeerRecord
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.listening import open_listening
-from lanspread.sync.merge import count_games, local_summary, merge_games
+from lanspread.sync.merge import local_summary
 from lanspread.sync.peer_view import peer_view
 from lanspread.sync.presence import Presence
 from lanspread.sync.publisher import Publisher
@@ -64,14 +65,13 @@ from lanspread.sync.sessions import Sessions, open_sessions
 from lanspread.transfer.access import GameAccess
 from lanspread.transfer.bulk.lanes import LaneDialer
 from lanspread.transfer.bulk.opening import Handlers, open_bulk
-from lanspread.transfer.detail import RemoteManifests, describe
+from lanspread.transfer.detail import RemoteManifests
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.sources import DownloadContext
-from lanspread.transfer.variants import Offer
 from lanspread.transport import EndpointStatistics
-from lanspread.views import GameDetail, GameView, OperationView, PeerView, Picture, StatusView
+from lanspread.views import GameView, PeerView, Picture, StatusView
 
 _log = structlog.get_logger(__name__)
 
@@ -85,6 +85,7 @@ class Peer:
     game_operations: GameOperations
     dialer: Dialer
     _games_dir: GamesDir
+    _merged: MergedLibrary
 
     def __init__(self, config: Config, seams: Seams, state: State, catalog: Catalog) -> None:
         self._config = config
@@ -127,18 +128,9 @@ class Peer:
 
     # -- what front-ends ask ----------------------------------------------------------------------
 
-    def games(self) -> tuple[GameView, ...]:
-        """The merged library: what is here and what connected peers offer."""
-        return tuple(
-            merge_games(
-                self.library.games,
-                self.directory.connected(),
-                self._catalog,
-                self._operation_of,
-                self._fetched(),
-                self.covers.url,
-            )
-        )
+    def games(self, ids: Iterable[str] | None = None) -> tuple[GameView, ...]:
+        """The merged library: what is here and what connected peers offer; or these of it."""
+        return self._merged.games(ids)
 
     def peers(self) -> tuple[PeerView, ...]:
         """Every other peer that is known, connected or not."""
@@ -154,9 +146,7 @@ class Peer:
             games_dir=self.library.games_dir,
             listen=self.listen,
             peers=len(self.directory.connected()),
-            games=count_games(
-                self.library.games, self.directory.connected(), self._catalog, self._fetched()
-            ),
+            games=self._merged.count(),
             operations=tuple(operation.view() for operation in self.operations.all()),
             up_rate=self._up.measured(),
             down_rate=self._down.measured(),
@@ -194,11 +184,14 @@ class Peer:
             case GetStatus():
                 return self.status()
             case ListGames():
-                return self.games()
+                return self.games(command.ids)
             case ListPeers():
                 return self.peers()
             case GetGame():
-                return await self._detail(command.id)
+                remote = RemoteManifests(self.sessions.get, self._seams.threads, self._manifests)
+                detail, told = await self._merged.detail(command.id, remote)
+                self.events.publish(told)
+                return detail
             case GameCommand():
                 return OperationStarted(self.game_operations.execute(command))
             case ConnectPeer():
@@ -234,44 +227,7 @@ class Peer:
                 f"the state folder cannot be written: {error.strerror or error}"
             ) from error
 
-    # -- one game ---------------------------------------------------------------------------------
-
-    async def _detail(self, game_id: str) -> GameDetail:
-        view = next((v for v in self.games() if fold_id(v.id) == fold_id(game_id)), None)
-        if view is None:
-            raise LanspreadError(
-                Code.NOT_FOUND, f"there is no game {game_id!r}", "see `lanspread games`"
-            )
-        detail, told = await describe(
-            view,
-            self.library.games.get(fold_id(view.id)),
-            self._offers(view.id),
-            self._catalog.expected_version(view.id),
-            RemoteManifests(self.sessions.get, self._seams.threads, self._manifests),
-        )
-        self.events.publish(told)
-        return detail
-
     # -- wiring: what the parts ask of one another ------------------------------------------------
-
-    def _offers(self, game_id: str) -> list[Offer]:
-        key = fold_id(game_id)
-        offers = []
-        for record in self.directory.connected():
-            summary = record.offers.get(key)
-            session = self.sessions.get(record.peer_id)
-            if summary is not None and session is not None:
-                host = session.connection.remote_address.host
-                offers.append(Offer(record.peer_id, host, summary))
-        return offers
-
-    def _fetched(self) -> list[GameSummary]:
-        """What is being fetched, as it was offered."""
-        return [op.offered for op in self.operations.all() if op.offered is not None]
-
-    def _operation_of(self, game_id: str) -> OperationView | None:
-        operation = self.operations.get(game_id)
-        return operation.view() if operation is not None else None
 
     def _summaries(self) -> list[GameSummary]:
         games = sorted(self.library.games.values(), key=lambda game: game.id)
@@ -319,6 +275,14 @@ class Peer:
                 publish=self.events.publish,
                 view=self._view,
             )
+        )
+        self._merged = MergedLibrary(
+            library=self.library,
+            covers=self.covers,
+            directory=self.directory,
+            sessions=self.sessions,
+            operations=self.operations,
+            catalog=self._catalog,
         )
         self._settings.when_renamed(lambda: self._presence.renamed(self.sessions))
         await self._open_operations(stack)
@@ -433,7 +397,7 @@ class Peer:
             lane_dialer=self._lane_dialer,
             manifests=self._manifests,
             publish=self.events.publish,
-            offers=self._offers,
+            offers=self._merged.offers,
             entropy=self._seams.entropy,
         )
         rules = DownloadRules(

@@ -6,8 +6,10 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
+import outcome
 import trio
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -47,11 +49,40 @@ class RealThreads:
         call: Callable[[*Ts], T],
         *args: *Ts,
         pool: Pool = "disk",
+        on_cancel: Callable[[], object] | None = None,
     ) -> T:
-        # Never abandoned: a write that began is finished, and its result is not lost.
-        return await trio.to_thread.run_sync(
-            call, *args, abandon_on_cancel=False, limiter=self._limiters[pool]
-        )
+        limiter = self._limiters[pool]
+        if on_cancel is None:
+            # Never abandoned: a write that began is finished, and its result is not lost.
+            return await trio.to_thread.run_sync(
+                call, *args, abandon_on_cancel=False, limiter=limiter
+            )
+        async with limiter:
+            return await _run_endable(partial(call, *args), on_cancel)
+
+
+async def _run_endable(call: Callable[[], T], on_cancel: Callable[[], object]) -> T:
+    """Run `call` in a thread of trio's; cancelled, make it end and wait for it.
+
+    What trio offers itself either waits without a word to the thread, or does not wait.
+    """
+    task = trio.lowlevel.current_task()
+    token = trio.lowlevel.current_trio_token()
+    outcomes: list[outcome.Outcome[T]] = []
+
+    def ended(result: outcome.Outcome[T]) -> None:
+        # The task is still there: it leaves by this way only.
+        outcomes.append(result)
+        token.run_sync_soon(trio.lowlevel.reschedule, task)
+
+    def cancel(_: object) -> trio.lowlevel.Abort:
+        on_cancel()
+        return trio.lowlevel.Abort.FAILED
+
+    trio.lowlevel.start_thread_soon(call, ended)
+    await trio.lowlevel.wait_task_rescheduled(cancel)
+    await trio.lowlevel.checkpoint_if_cancelled()
+    return outcomes[0].unwrap()
 
 
 class RealWallClock:

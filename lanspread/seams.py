@@ -382,11 +382,14 @@ class Threads(Protocol):
         call: Callable[[*Ts], T],
         *args: *Ts,
         pool: Pool = "disk",
+        on_cancel: Callable[[], object] | None = None,
     ) -> T:
         """Run `call(*args)` in a thread of the pool and return its result.
 
         Cancellation is seen before the thread starts and after it ended, never while it runs: a
-        write that began is finished.
+        write that began is finished. A call that may block for ever is given with `on_cancel`:
+        cancelled meanwhile, that is called, at once and in the event loop, and has to make the call
+        end; what came of it is dropped.
         """
 
 

@@ -81,13 +81,14 @@ class Picture:
 
 @attrs.frozen(kw_only=True)
 class VariantView:
-    """Offers of one game with the same version and the same content."""
+    """Offers of one game with the same version and the same content; `here`: so is what is here."""
 
     version: str
     manifest_hash: str
     content_hash: str | None
     size: int
     peers: tuple[str, ...]
+    here: bool = False
 
 
 @attrs.frozen(kw_only=True)

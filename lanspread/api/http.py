@@ -23,8 +23,8 @@ HEALTH, SCHEMA, METRICS, SOCKET = "/healthz", "/schema", "/metrics", "/ws"
 COVER_PREFIX = "/cover/"
 _SCRIPTS = (
     "actions", "app", "ask", "connection", "covers", "dom", "format", "game", "graph", "icons",
-    "notices", "operations", "peers", "routes", "search", "settings", "shelf", "store", "toasts",
-    "welcome",
+    "notices", "operations", "peers", "refresh", "routes", "search", "settings", "shelf", "store",
+    "toasts", "welcome",
 )  # fmt: skip
 _STYLES = ("base", "game", "panels", "shelf")
 # Paths of the page; none of them says anything about this peer.

@@ -91,13 +91,14 @@ export interface Settings {
   polite_down: number;
 }
 
-/** Offers of one game with the same version and the same content. */
+/** Offers of one game with the same version and the same content; `here`: so is what is here. */
 export interface Variant {
   version: string;
   manifest_hash: string;
   content_hash: string | null;
   size: number;
   peers: string[];
+  here?: boolean;
 }
 
 /** A file of a game: its path below the game's folder, parts joined by `/`, and its size. */
@@ -108,7 +109,10 @@ export interface File {
 
 export type GetStatus = Record<string, never>;
 
-export type ListGames = Record<string, never>;
+/** All games, or of those with these `ids` the ones that there are. */
+export interface ListGames {
+  ids?: string[] | null;
+}
 
 export interface GetGame {
   id: string;

@@ -130,13 +130,22 @@ def _build(kind: type[T], params: Mapping[str, object], prefix: str = "") -> T:
             try:
                 values[name] = msgspec.convert(params[name], hints[name], strict=True)
             except msgspec.ValidationError as error:
-                raise RpcError(Fault.INVALID_PARAMS, f"`{prefix}{name}`: {error}") from None
+                rule = _rule(hints[name])
+                why = f"must be {rule}" if rule else str(error)
+                raise RpcError(Fault.INVALID_PARAMS, f"`{prefix}{name}`: {why}") from None
         elif field.default is attrs.NOTHING:
             raise RpcError(Fault.INVALID_PARAMS, f"`{prefix}{name}` is missing")
     try:
         return kind(**values)
     except ValueError as error:
         raise RpcError(Fault.INVALID_PARAMS, str(error)) from None
+
+
+def _rule(hint: object) -> str:
+    """What a type says of itself to people; "" if nothing."""
+    if isinstance(hint, msgspec.Meta):
+        return hint.description or ""
+    return next(filter(None, map(_rule, typing.get_args(hint))), "")
 
 
 def _shown(text: str) -> str:

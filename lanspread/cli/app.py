@@ -114,10 +114,10 @@ def _common(command: F) -> F:
 
 
 def _games(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """For the shell's completion: the games that the peer shows, none if none runs."""
+    """For the shell's completion: the games that the command is for, none if no peer runs."""
     from lanspread.cli.completion import games
 
-    return games(state_folder(context.params.get("state")), begun)
+    return games(state_folder(context.params.get("state")), begun, context.info_name or "")
 
 
 _GAME = click.argument("game", shell_complete=_games)
@@ -178,7 +178,7 @@ _look("shutdown", "End the running peer.")
 
 @cli.command()
 @_GAME
-@click.option("--variant", metavar="HASH", help="Which of several variants (content hash).")
+@click.option("--variant", metavar="HASH", help="Which of several variants; see `variants`.")
 @click.option("--no-wait", is_flag=True, help="Start it and print its operation_id.")
 @click.option("--install", is_flag=True, help="Install it afterwards.")
 @_common
@@ -196,6 +196,16 @@ def get(
             get_game, state_folder(state), game, variant, no_wait, as_json, install=install
         )
     )
+
+
+@cli.command()
+@_GAME
+@_common
+def variants(game: str, state: str | None, as_json: bool) -> int:
+    """List the variants of a game that others offer, for `get --variant`."""
+    from lanspread.cli import variants
+
+    return run_async(variants.variants, state_folder(state), game, as_json)
 
 
 def _operation(kind: str, help_text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import trio
 from click.shell_completion import get_completion_class
@@ -21,13 +23,46 @@ def script(command: click.Command, shell: str) -> str:
     return kind(command, {}, "lanspread", VARIABLE).source()
 
 
-def games(state: str, begun: str) -> list[str]:
-    """The IDs of the peer's games that begin like this; none where no peer answers in time."""
+def games(state: str, begun: str, command: str) -> list[str]:
+    """The IDs that begin like this of games that a command can do something with; none where no
+    peer answers in time."""
     try:
         found = trio.run(_listed, state)
     except Exception:
         return []  # A message would appear in the middle of the line that is being typed.
-    return [one for one in found if one.startswith(begun) and harmless(one)]
+    ids = [str(game["id"]) for game in found if fits(command, game)]
+    return [one for one in ids if one.startswith(begun) and harmless(one)]
+
+
+def fits(command: str, game: dict[str, Any]) -> bool:
+    """Whether a command has something to do with a game as it is now."""
+    return bool(_fits(command, game))
+
+
+def _fits(command: str, game: dict[str, Any]) -> Any:
+    operation = game["operation"]
+    idle = operation is None
+    downloading = operation is not None and operation["kind"] == "download"
+    match command:
+        case "cancel":
+            return operation is not None
+        case "pause":
+            return downloading and operation["state"] != "paused"
+        case "resume":
+            return downloading and operation["state"] != "running"
+        case "get":
+            wanted = not game["downloaded"] or game["update_available"]
+            return downloading or (bool(game["peers"]) and wanted)
+        case "install":
+            return idle and game["downloaded"] and not game["installed"]
+        case "update":
+            return game["update_available"]
+        case "uninstall":
+            return idle and game["installed"]
+        case "remove":
+            return idle and (game["downloaded"] or game["availability"] is not None)
+        case _:
+            return True
 
 
 def harmless(game_id: str) -> bool:
@@ -35,8 +70,8 @@ def harmless(game_id: str) -> bool:
     return game_id[:1] != "-" and all(char.isalnum() or char in _PLAIN for char in game_id)
 
 
-async def _listed(state: str) -> list[str]:
+async def _listed(state: str) -> list[dict[str, Any]]:
     with trio.move_on_after(ANSWER_S):
         async with open_client(state) as client:
-            return [str(game["id"]) for game in await client.call("games.list")]
+            return list(await client.call("games.list"))
     return []

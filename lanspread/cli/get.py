@@ -10,6 +10,7 @@ from lanspread.cli.follow import display, follow
 from lanspread.cli.interrupt import until_interrupted
 from lanspread.cli.main import DONE, INTERRUPTED
 from lanspread.cli.operate import say_it_goes_on
+from lanspread.cli.variants import whole_hash
 from lanspread.errors import Code, LanspreadError
 
 
@@ -28,7 +29,9 @@ async def get_game(
         async with open_client(state) as client:
             if not no_wait:
                 await client.call("subscribe")
-            named: dict[str, Any] = {} if variant is None else {"variant": variant}
+            named: dict[str, Any] = {}
+            if variant is not None:
+                named["variant"] = await whole_hash(client, game, variant)
             operation_id = (await client.call("game.download", id=game, **named))["operation_id"]
             if no_wait:
                 answer = {"operation_id": operation_id}

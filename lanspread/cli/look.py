@@ -64,7 +64,11 @@ def _here(game: dict[str, Any]) -> str:
         return f"{operation['kind']} {operation['done_bytes'] * 100 // total} %"
     parts = [word for word in ("downloaded", "installed") if game[word]]
     if game["availability"] == "local_only":
-        parts.append("local only")
+        if game["downloaded"]:
+            parts.append("local only")
+        elif not game["installed"]:
+            # A download that was cancelled, or a copy by hand without its version.ini.
+            parts.append("partly here")
     if game["update_available"]:
         parts.append("update available")
     return ", ".join(parts) or "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -70,6 +71,9 @@ async def _serve(config: Config, end: _End) -> None:
     ):
         await peer.publish_api(api.url)
         end.ready = True
+        # What is there now stays: the collector need not go over tens of thousands of objects
+        # again and again, for as long as the loop stands still.
+        gc.freeze()
         _say_ready(
             {
                 "ready": True,

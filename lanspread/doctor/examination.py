@@ -152,7 +152,11 @@ class _Probes:
             *self._own.judge(lambda own: interfaces.judge_interfaces(own, wanted.interfaces)),
             *self._heard.judge(self._judge_heard),
             *self._ports.judge(lambda found: ports.judge_ports(found, self._peer)),
-            *self._firewalls.judge(firewall.judge_firewalls),
+            *self._firewalls.judge(
+                lambda found: firewall.judge_firewalls(
+                    found, ports.ports_of_peers(wanted, self._peer)
+                )
+            ),
             *self._udp.judge(system.judge_udp),
             *system.judge_open_files(system.open_file_limit()),
             *self._games.judge(self._judge_games),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import attrs
 
@@ -15,43 +16,60 @@ from lanspread import limits
 from lanspread.doctor.findings import Finding, note, ok
 
 CHECK = "firewall"
-PEERS = f"UDP {limits.DEFAULT_PORT} (peers)"
 ALLOW_MDNS = "let the firewall pass UDP 5353 to and from 224.0.0.251 and ff02::fb (mDNS)"
-_ALL = f"{PEERS}, UDP 5353 (mDNS) and TCP {limits.DEFAULT_PORT} (games, faster than by UDP)"
 _CONFIG_BYTES = 64 * limits.KIB
 
-# Where a service leaves traces while it runs, and the commands that let lanspread through it.
+# Where a service leaves traces while it runs.
 _TRACES = {
     "firewalld": ("/run/firewalld.pid", "/sys/fs/cgroup/system.slice/firewalld.service"),
     "nftables": ("/sys/fs/cgroup/system.slice/nftables.service", "/etc/nftables.conf"),
     "iptables": ("/etc/iptables/rules.v4", "/etc/sysconfig/iptables"),
 }
-_REMEDIES = {
-    # Without a protocol it is both.
-    "ufw": f"`sudo ufw allow {limits.DEFAULT_PORT}` and `sudo ufw allow 5353/udp`",
-    "firewalld": (
-        f"`sudo firewall-cmd --permanent --add-port={limits.DEFAULT_PORT}/udp "
-        f"--add-port={limits.DEFAULT_PORT}/tcp --add-service=mdns` and `sudo firewall-cmd --reload`"
-    ),
-    "nftables": (
-        f"accept `udp dport {{ {limits.DEFAULT_PORT}, 5353 }}` and "
-        f"`tcp dport {limits.DEFAULT_PORT}` in the input chain (`sudo nft list ruleset` shows it)"
-    ),
-    "iptables": (
-        f"`sudo iptables -I INPUT -p udp -m multiport --dports {limits.DEFAULT_PORT},5353 "
-        f"-j ACCEPT` and `sudo iptables -I INPUT -p tcp --dport {limits.DEFAULT_PORT} -j ACCEPT`"
-    ),
-}
-_WINDOWS = (
-    "allow lanspread (python.exe) in Windows Defender Firewall for private networks, and see that "
-    f"this network is a private one; or as administrator: `netsh advfirewall firewall add rule "
-    f"name=lanspread dir=in action=allow protocol=UDP localport={limits.DEFAULT_PORT},5353`, and "
-    f"the same with protocol=TCP localport={limits.DEFAULT_PORT}"
-)
 _MAC = (
     "in System Settings, Network, Firewall, Options: allow incoming connections to Python; in "
     "Privacy & Security, Local Network: allow the terminal that runs lanspread"
 )
+
+
+def _all(ports: Sequence[int]) -> str:
+    numbers = ", ".join(map(str, ports))
+    return f"UDP {numbers} (peers), UDP 5353 (mDNS) and TCP {numbers} (games, faster than by UDP)"
+
+
+def _remedy(name: str, ports: Sequence[int]) -> str:
+    """The commands that let lanspread through a firewall."""
+    spaced, joined = ", ".join(map(str, ports)), ",".join(map(str, ports))
+    match name:
+        case "ufw":
+            # Without a protocol it is both.
+            return " and ".join(f"`sudo ufw allow {port}`" for port in (*ports, "5353/udp"))
+        case "firewalld":
+            added = " ".join(f"--add-port={port}/udp --add-port={port}/tcp" for port in ports)
+            return (
+                f"`sudo firewall-cmd --permanent {added} --add-service=mdns` and "
+                "`sudo firewall-cmd --reload`"
+            )
+        case "nftables":
+            tcp = spaced if len(ports) == 1 else f"{{ {spaced} }}"
+            return (
+                f"accept `udp dport {{ {spaced}, 5353 }}` and `tcp dport {tcp}` in the input chain "
+                "(`sudo nft list ruleset` shows it)"
+            )
+        case _:
+            return (
+                f"`sudo iptables -I INPUT -p udp -m multiport --dports {joined},5353 -j ACCEPT` "
+                f"and `sudo iptables -I INPUT -p tcp -m multiport --dports {joined} -j ACCEPT`"
+            )
+
+
+def _windows(ports: Sequence[int]) -> str:
+    joined = ",".join(map(str, ports))
+    return (
+        "allow lanspread (python.exe) in Windows Defender Firewall for private networks, and see "
+        "that this network is a private one; or as administrator: `netsh advfirewall firewall add "
+        f"rule name=lanspread dir=in action=allow protocol=UDP localport={joined},5353`, and the "
+        f"same with protocol=TCP localport={joined}"
+    )
 
 
 @attrs.frozen
@@ -84,24 +102,27 @@ def says_enabled(config: str) -> bool:
     return "enabled=yes" in lines
 
 
-def judge_firewalls(found: Firewalls) -> list[Finding]:
+def judge_firewalls(
+    found: Firewalls, ports: Sequence[int] = (limits.DEFAULT_PORT,)
+) -> list[Finding]:
+    """`ports` are those that others reach this peer at."""
+    passed = _all(ports)
     if found.platform == "win32":
-        return [
-            note(CHECK, "firewall_windows", f"Windows has a firewall; it must pass {_ALL}",
-                 _WINDOWS)
-        ]  # fmt: skip
+        message = f"Windows has a firewall; it must pass {passed}"
+        return [note(CHECK, "firewall_windows", message, _windows(ports))]
     if found.platform == "darwin":
-        return [note(CHECK, "firewall_mac", f"macOS has a firewall; it must pass {_ALL}", _MAC)]
+        return [note(CHECK, "firewall_mac", f"macOS has a firewall; it must pass {passed}", _MAC)]
     if not found.seen:
-        return [ok(CHECK, "firewall", f"no firewall is seen without root; if there is one: {_ALL}")]
+        message = f"no firewall is seen without root; if there is one: {passed}"
+        return [ok(CHECK, "firewall", message)]
     # ufw and firewalld write the rules of the others.
     shown = [name for name in found.seen if name in ("ufw", "firewalld")] or list(found.seen)
     return [
         note(
             CHECK,
             f"firewall_{name}",
-            f"{name} is set up here; it must pass {_ALL}",
-            f"unless that is done: {_REMEDIES[name]}",
+            f"{name} is set up here; it must pass {passed}",
+            f"unless that is done: {_remedy(name, ports)}",
         )
         for name in shown
     ]

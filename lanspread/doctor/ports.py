@@ -130,6 +130,13 @@ def _judge(port: Port, peer: RunningPeer) -> Finding:
     )
 
 
+def ports_of_peers(wanted: Wanted, peer: RunningPeer) -> list[int]:
+    """The UDP ports that others reach us at: those that are in use, else those that are set."""
+    used = _ports_of(peer, "peers") if isinstance(peer, Running) else []
+    given = [address.port for address in wanted.listen or () if address.port]
+    return used or list(dict.fromkeys(given)) or [limits.DEFAULT_PORT]
+
+
 def _ports_of(peer: Running, use: str) -> list[int]:
     texts = (peer.api,) if use == "page and API" else peer.listen
     found = []

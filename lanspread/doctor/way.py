@@ -1,7 +1,7 @@
 """The way to one peer, walked as lanspread walks it: name, UDP, QUIC, Hello, bulk data.
 
 It is greeted with an identity that is thrown away and shows no library; the peer over there sees
-somebody come and go. What each step means is in `way_judgement`.
+somebody come and go, and forgets it. What each step means is in `way_judgement`.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ async def _greet(
             library_epoch=None,
             library_rev=None,
             library_digest=None,
-            features={},
+            features={m.VISIT: True},
             name=f"{NAME} ({socket.gethostname()})"[: limits.MAX_NAME_CHARS],
         )
         try:

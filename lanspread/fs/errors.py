@@ -17,6 +17,7 @@ __all__ = [
     "MovedAway",
     "NoSpace",
     "NotDownloaded",
+    "NotFetched",
     "NotHere",
     "NotInstalled",
     "NothingToInstall",
@@ -62,6 +63,10 @@ class FolderNotEmpty(FsError):
         super().__init__(
             "the folder holds files of its own: " + ", ".join(shown(name) for name in self.names)
         )
+
+
+class NotFetched(FolderNotEmpty):
+    """What is to be removed was copied there by hand, so that only force removes it."""
 
 
 class LeftBehind(FsError):

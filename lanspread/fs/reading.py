@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lanspread.fs.digests import matches, open_stamped
 from lanspread.fs.errors import FileChanged
@@ -15,12 +15,12 @@ class ExtentReader:
 
     An extent is (file number, offset, length); `stamps` is indexed by file number and says what
     each file must still be, before its first byte is read and after its last. Not for two threads
-    at once. The folder is the caller's.
+    at once. The folder is opened by the first read, so that this, too, happens where reading does.
     """
 
     def __init__(
         self,
-        folder: Folder,
+        open_folder: Callable[[], Folder],
         stamps: Sequence[FileStamp],
         extents: Sequence[tuple[int, int, int]],
     ) -> None:
@@ -32,7 +32,9 @@ class ExtentReader:
             if offset < 0 or length < 0 or offset + length > stamps[number].size:
                 raise ValueError("an extent is outside its file")
             left += length
-        self._near = NearFolders(folder)
+        self._open_folder = open_folder
+        self._folder: Folder | None = None
+        self._near: NearFolders | None = None
         self._stamps = stamps
         self._extents = extents
         self._next = 0
@@ -45,7 +47,8 @@ class ExtentReader:
         """Fill a writable buffer of bytes, from as many files as it takes; returns how many.
 
         Fewer than it holds only at the end, 0 when all was read. Raises `FileChanged`; what was
-        read before in the same file is then worthless. Raises `OSError` if a file cannot be read.
+        read before in the same file is then worthless. Raises `OSError` if a file cannot be read,
+        and what opening the folder raises.
         """
         try:
             return self._fill(buffer)
@@ -62,7 +65,11 @@ class ExtentReader:
     def close(self) -> None:
         """Close what is open; nothing is when all was read."""
         self._close_file()
-        self._near.close()
+        if self._near is not None:
+            self._near.close()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.close()
 
     def _fill(self, buffer: memoryview) -> int:
         have = 0
@@ -86,6 +93,9 @@ class ExtentReader:
     def _open(self, number: int) -> File:
         if self._file is None or self._number != number:
             self._close_file()
+            if self._near is None or self._folder is None:
+                self._folder = self._open_folder()
+                self._near = NearFolders(self._folder)
             self._file = open_stamped(self._near, self._stamps[number])
             self._number = number
         return self._file
@@ -99,7 +109,7 @@ class ExtentReader:
             raise FileChanged(self._stamps[number].path)
         self._close_file()
         if self._next == len(self._extents):
-            self._near.close()
+            self.close()
 
     def _close_file(self) -> None:
         file, self._file = self._file, None

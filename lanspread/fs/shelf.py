@@ -25,9 +25,10 @@ from lanspread.fs.local_game import Digests, LocalGame, local_game, missing_dige
 from lanspread.fs.lookout import Lookout
 from lanspread.fs.parts import Parts
 from lanspread.fs.paths import VERSION_INI, shown
+from lanspread.fs.problems import Problems
 from lanspread.fs.repairs import Repairs
 from lanspread.fs.saver import Saver
-from lanspread.fs.scan import Fingerprint, Look, ScannedGame, ScanWarning
+from lanspread.fs.scan import Fingerprint, Look, ScannedGame
 from lanspread.fs.slots import Slot
 from lanspread.fs.stoppable import run_stoppable
 from lanspread.fs.stored import StoredGame, decode_game, encode_game
@@ -63,6 +64,7 @@ class Shelf:
         self._repairs = Repairs(
             folder, parts.threads, self.is_held, parts.on_repaired, parts.on_blocked
         )
+        self._problems = Problems(parts.catalog, parts.on_warning)
         self._lookout = Lookout(self, folder, parts.threads, parts.on_warning)
 
     # -- beginning and end -------------------------------------------------------------------------
@@ -219,9 +221,7 @@ class Shelf:
             self._unsettle(slot)
             slot.tell(FileChanged(path))
             return
-        why = f"{shown(path)!r} cannot be read: {error.strerror or error}"
-        slot.unreadable = (path, why, trio.current_time() + limits.FALLBACK_SCAN_S)
-        slot.tell(NotHere(why))
+        slot.tell(NotHere(self._problems.note_unreadable(slot, path, error)))
         self.request_walk(slot.id)
 
     # -- walking -----------------------------------------------------------------------------------
@@ -268,8 +268,8 @@ class Shelf:
         self._walked = max(self._walked, stored.walked)
         slot.fingerprint = stored.fingerprint
         slot.problem = stored.problem
-        self._warn_of(slot, stored.scan_warnings())
-        game = self._judged(slot, stored.game())
+        self._problems.warn_of(slot, stored.scan_warnings())
+        game = self._problems.judged(slot, stored.game())
         if game.content_hash is None:
             self._digest_task.add(key)
         return game
@@ -359,7 +359,7 @@ class Shelf:
         slot.walked = self._walked
         slot.fingerprint = scanned.fingerprint
         slot.problem = scanned.problem
-        self._warn_of(slot, scanned.warnings)
+        self._problems.warn_of(slot, scanned.warnings)
         if stamps:
             self._saver.touch(key)
         else:
@@ -368,37 +368,13 @@ class Shelf:
             slot.loaded = False
         if game.content_hash is None:
             self._digest_task.add(key, fresh=not slot.settled)
-        return self._judged(slot, game)
+        return self._problems.judged(slot, game)
 
     def _unsettle(self, slot: Slot) -> None:
         """Walk a game once more when its files have had time to get their final timestamps."""
         slot.settled = False
         slot.changed_at = trio.current_time()
         self._lookout.settle(fold_id(slot.id))
-
-    def _warn_of(self, slot: Slot, warnings: tuple[ScanWarning, ...]) -> None:
-        for warning in warnings:
-            if warning not in slot.warnings:
-                self._parts.on_warning(warning.code, warning.message, warning.remedy)
-        slot.warnings = warnings
-
-    def _judged(self, slot: Slot, game: LocalGame) -> LocalGame:
-        """The game with the problems that no walk sees."""
-        problem = game.problem
-        if problem is None and slot.unreadable is not None:
-            path, why, until = slot.unreadable
-            if trio.current_time() < until and any(stamp.path == path for stamp in game.stamps):
-                problem = why
-                if not slot.told_unreadable:
-                    message = f"{shown(game.id)} is not shared: {why}"
-                    self._parts.on_warning("game_local_only", message, "repair or replace the file")
-                slot.told_unreadable = True
-            else:
-                slot.unreadable = None
-        if problem is None:
-            version = game.version if game.downloaded else None
-            problem = self._parts.catalog.objection(game.id, version)
-        return game if problem == game.problem else attrs.evolve(game, problem=problem)
 
     def _publish(self, changes: Mapping[str, LocalGame | None]) -> None:
         games = dict(self.games)

@@ -16,6 +16,7 @@ from lanspread.errors import Code, LanspreadError
 from lanspread.events import DownloadBegin, DownloadFinished, OperationEvent
 from lanspread.fs.download.records import Plan, PlanState, read_plan
 from lanspread.fs.errors import FsError
+from lanspread.fs.kept import kept_bytes
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.paths import shown
@@ -199,7 +200,7 @@ class Downloads:
             if not game.unfinished or not self._rules.allows(game.id):
                 continue
             try:
-                plan = await self._context.threads.run(self._read_plan, game.id)
+                plan, kept = await self._context.threads.run(self._read_plan, game.id)
             except (OSError, FsError) as error:
                 _log.warning("a plan cannot be read", game=game.id, why=str(error))
                 continue
@@ -209,14 +210,16 @@ class Downloads:
                 kind = OperationKind.UPDATE if plan.update else OperationKind.DOWNLOAD
                 if self._performer.operations.joined(game.id, kind) is None:
                     begin = update_by if plan.update else self._start
-                    begin(_planned(game.id, plan))
+                    begin(_planned(game.id, plan, kept))
             except LanspreadError:
                 all_begun = False
         return all_begun
 
-    def _read_plan(self, game_id: str) -> Plan | None:
+    def _read_plan(self, game_id: str) -> tuple[Plan | None, int]:
+        """The plan, if there is one, and how many bytes of what it fetches are there."""
         with self._library.open_game(game_id) as folder:
-            return read_plan(folder)
+            plan = read_plan(folder)
+            return plan, 0 if plan is None else kept_bytes(folder, plan)
 
     # -- performing --------------------------------------------------------------------------------
 
@@ -271,7 +274,7 @@ class Downloads:
         )
 
 
-def _planned(game_id: str, plan: Plan) -> PlannedDownload:
+def _planned(game_id: str, plan: Plan, kept: int) -> PlannedDownload:
     """An unfinished download as its plan has it; nobody need offer it now."""
     variant = Variant(
         version=plan.version,
@@ -287,6 +290,7 @@ def _planned(game_id: str, plan: Plan) -> PlannedDownload:
         update=plan.update,
         resumed=True,
         paused=plan.state is PlanState.PAUSED,
+        kept_bytes=kept,
     )
     return PlannedDownload(game_id=game_id, wish=wish, current=None, offered=None)
 
@@ -336,9 +340,7 @@ def _is_current(
 
 
 def _same_content(local: LocalGame, chosen: Variant) -> bool:
-    if local.content_hash is None or chosen.content_hash is None:
-        return local.manifest_hash == chosen.manifest_hash
-    return local.content_hash == chosen.content_hash
+    return chosen.is_content_of(local.manifest_hash, local.content_hash)
 
 
 def _nothing_offered(game_id: str, variants: list[Variant], named: str | None) -> LanspreadError:

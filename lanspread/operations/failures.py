@@ -18,6 +18,7 @@ from lanspread.fs.errors import (
     MovedAway,
     NoSpace,
     NotDownloaded,
+    NotFetched,
     NotHere,
     NothingToInstall,
     NotInstalled,
@@ -58,6 +59,10 @@ def failure_of(error: BaseException) -> Failure:
 
 
 _HELD = "close what uses it, or make it a file that can be removed, and try again"
+_BY_HAND = (
+    "they were copied there by hand: `lanspread remove --force` (on the page: Remove all files) "
+    "removes them for good"
+)
 _LOG = "see the log of this peer"
 _NEW_ARCHIVE = "fetch the game again, or get it from somebody else"
 
@@ -74,6 +79,8 @@ def _of_archive(error: archives.ArchiveError) -> Code:
 
 def _of_folder(error: FsError | UnsafePath) -> tuple[Code, str]:
     match error:
+        case NotFetched():
+            return Code.FOLDER_NOT_EMPTY, _BY_HAND
         case FolderNotEmpty():
             return Code.FOLDER_NOT_EMPTY, "move these files away, or choose another games folder"
         case LeftBehind():

@@ -47,7 +47,8 @@ class Wish:
     """What is to be fetched: `selection` are paths, None for all; `named`: this variant, no other.
 
     `resumed`: there is a plan of it on the disk, from before; `paused`: and it was paused.
-    `update`: it is a part of an update, which its plan says too.
+    `update`: it is a part of an update, which its plan says too. `kept_bytes`: so much of it is
+    there already, as far as is known without looking.
     """
 
     variant: Variant
@@ -56,6 +57,7 @@ class Wish:
     update: bool = False
     resumed: bool = False
     paused: bool = False
+    kept_bytes: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -141,6 +143,7 @@ class Fetching:
     def _begin(self) -> None:
         variant = self._wish.variant
         self._operation.total_bytes = variant.size
+        self._operation.done_bytes = min(self._wish.kept_bytes, variant.size)
         self._context.publish(
             DownloadBegin(
                 operation_id=self._operation.id,

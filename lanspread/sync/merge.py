@@ -6,6 +6,7 @@ Source: docs/api.md, "Values".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from lanspread.fs.catalog import Catalog
 from lanspread.fs.local_game import LocalGame
@@ -52,16 +53,19 @@ def merge_games(
     operation_of: OperationOf,
     being_fetched: Iterable[GameSummary] = (),
     cover_of: CoverOf = _no_cover,
+    only: AbstractSet[str] | None = None,
 ) -> list[GameView]:
-    """Every game that is here or at a connected peer, by id; keys of `local` are folded ids.
+    """Every game that is here or at a connected peer, by name; keys of `local` are folded ids.
 
     A remote game that the catalog does not know, or of another version than it expects, is not
     offered and so not shown, unless it is here as well. `being_fetched` are games that are shown
-    even while nobody offers them.
+    even while nobody offers them. `only` are the folded ids that are asked for: what the others
+    are costs nothing then.
     """
     offers: dict[str, list[tuple[str, GameSummary]]] = {}
     for peer in peers:
-        for key, summary in peer.offers.items():
+        for key in peer.offers if only is None else only & peer.offers.keys():
+            summary = peer.offers[key]
             if summary.offered and _expected(summary, catalog):
                 offers.setdefault(key, []).append((peer.peer_id, summary))
     fetched = {fold_id(summary.id): summary for summary in being_fetched}
@@ -69,7 +73,8 @@ def merge_games(
         _view(
             local.get(key), offers.get(key, []), fetched.get(key), catalog, operation_of, cover_of
         )
-        for key in local.keys() | offers.keys() | fetched.keys()
+        for key in (local.keys() | offers.keys() | fetched.keys() if only is None else only)
+        if key in local or key in offers or key in fetched
     ]
     return sorted(views, key=lambda view: (fold_id(view.name), view.id))
 

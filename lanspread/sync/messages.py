@@ -409,6 +409,9 @@ MESSAGES: Final[dict[str, type[Message]]] = {
     )
 }
 
+# The feature of one who only looks, such as a diagnosis: nobody keeps who it was.
+VISIT: Final = "visit"
+
 # -- codes of QUIC: why a connection was closed, why a stream was reset ---------------------------
 
 CLOSE_GOODBYE: Final = 0x00

@@ -60,6 +60,12 @@ class PeerNews:
         _log.debug("peer.lost", name=record.name, peer_id=record.peer_id, reason=reason)
         self._publish(PeerLost(peer=self._remember(record), reason=reason))
 
+    def left(self, record: PeerRecord) -> None:
+        """One that only looked is gone, and is forgotten by whoever calls."""
+        view = self._remember(record)
+        del self._told[record.peer_id]
+        self._publish(PeerLost(peer=view, reason="forgotten"))
+
     def changed(self, peer_id: str, *, always: bool = False) -> None:
         """The peer may look different now; with `always` that is told in any case."""
         self._pending[peer_id] = always or self._pending.get(peer_id, False)

@@ -361,7 +361,11 @@ class Sessions:
         self.directory.set_state(peer_id, PeerState.LOST, session.connection.last_received)
         record = self.directory.get(peer_id)
         if record is not None:
-            self.news.lost(record, reason)
+            if record.features.get(m.VISIT) is True:
+                self.news.left(record)
+                self.directory.forget(peer_id)
+            else:
+                self.news.lost(record, reason)
         self.changed.ring()
 
 

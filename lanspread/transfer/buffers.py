@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,7 @@ class Buffers:
         self._each_bytes = max(1, each_bytes)
         # Two at least: one that is filled while another is written.
         self.most = max(2, total_bytes // self._each_bytes)
-        self._free: list[bytearray] = []
+        self._free: list[mmap.mmap] = []
 
     @contextmanager
     def take(self, length: int) -> Iterator[memoryview]:
@@ -22,9 +23,14 @@ class Buffers:
         Behind the block it must not be used any more.
         """
         # The one used last is the one still in the processor's cache.
-        buffer = self._free.pop() if self._free else bytearray(self._each_bytes)
+        buffer = self._free.pop() if self._free else self._new()
         try:
             with memoryview(buffer) as whole, whole[:length] as view:
                 yield view
         finally:
             self._free.append(buffer)
+
+    def _new(self) -> mmap.mmap:
+        # Not a `bytearray`, which writes its zeros here and now: the memory of a few hundred MB a
+        # second that is touched for the first time would be found by the event loop.
+        return mmap.mmap(-1, self._each_bytes)

@@ -14,7 +14,7 @@ import trio
 from lanspread.errors import LanspreadError
 from lanspread.events import GameFiles
 from lanspread.fs.local_game import LocalGame
-from lanspread.model import FileEntry
+from lanspread.model import FileEntry, version_key
 from lanspread.seams import Threads
 from lanspread.sync.session import Session
 from lanspread.transfer.manifests import KnownManifests
@@ -61,7 +61,8 @@ async def describe(
         files=tuple({"path": entry.path, "size": entry.size} for entry in files),
         left_out=left_out(variants, chosen),
     )
-    return GameDetail(game=game, files=files, variants=tuple(map(variant_view, variants))), told
+    views = tuple(variant_view(variant, local) for variant in variants)
+    return GameDetail(game=game, files=files, variants=views), told
 
 
 async def remote_files(
@@ -95,12 +96,21 @@ def left_out(variants: Sequence[Variant], chosen: Variant | None) -> tuple[str, 
     return tuple(sorted(others - set(chosen.peers if chosen is not None else ())))
 
 
-def variant_view(variant: Variant) -> VariantView:
-    """A variant as the API shows it."""
+def variant_view(variant: Variant, local: LocalGame | None) -> VariantView:
+    """A variant as the API shows it; `local` is the game as it is here."""
+    # Before ours is hashed it may be any of those with the same files.
+    here = (
+        local is not None
+        and local.downloaded
+        and version_key(local.version) == version_key(variant.version)
+        and (local.content_hash is not None or variant.content_hash is None)
+        and variant.is_content_of(local.manifest_hash, local.content_hash)
+    )
     return VariantView(
         version=variant.version,
         manifest_hash=variant.manifest_hash.hex(),
         content_hash=variant.content_hash.hex() if variant.content_hash is not None else None,
         size=variant.size,
         peers=variant.peers,
+        here=here,
     )

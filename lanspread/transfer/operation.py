@@ -66,7 +66,7 @@ class SourceRates:
     """Bytes a second of each source over the last few seconds. Pure: times come in."""
 
     def __init__(self, now: float) -> None:
-        self._last = now
+        self._began = now
         self._meters: dict[str, RateMeter] = {}
         self._totals: dict[str, int] = {}
 
@@ -79,11 +79,11 @@ class SourceRates:
         rates = {}
         for peer_id, total in self._totals.items():
             if peer_id not in self._meters:
-                # It had nothing when it was last looked at.
+                # Chunks come whole: one that came since the last look was on its way for longer.
+                # For who joined late that is too low, until the next look.
                 self._meters[peer_id] = RateMeter()
-                self._meters[peer_id].add(self._last, 0)
+                self._meters[peer_id].add(self._began, 0)
             rate = self._meters[peer_id].add(now, total)
             if rate > 0:
                 rates[peer_id] = rate
-        self._last = now
         return rates

@@ -88,7 +88,7 @@ class _LaneSource:
                     self._free.append(lane)
                     self._changed.unpark_all()
                     try:
-                        await lane.broken.wait()
+                        await lane.watch()
                     finally:
                         self._up.discard(lane)
             except (LaneBroken, SyncError) as error:

@@ -7,15 +7,16 @@ Source: docs/protocol.md, "Requests"; ARCHITECTURE.md, "Serving".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import structlog
 import trio
 
 from lanspread import limits
-from lanspread.fs.errors import Changed, FsError, NotHere
+from lanspread.fs.errors import Changed, NotHere
 from lanspread.fs.library import Library
 from lanspread.fs.local_game import LocalGame
 from lanspread.fs.reading import ExtentReader
@@ -200,32 +201,29 @@ class Server:
     ) -> AsyncIterator[ExtentReader]:
         async with self.slot(session, sum(extent[2] for extent in extents)):
             try:
-                with self._access.reading(game.id) as scope:
-                    async with self._open(game, extents) as reader:
-                        yield reader
+                with (
+                    self._access.reading(game.id) as scope,
+                    self._open(game, extents) as reader,
+                ):
+                    yield reader
             except GameBusy as error:
                 raise Refusal(m.ERROR_BUSY, "the game is being changed") from error
             if scope.cancelled_caught:
                 raise Refusal(m.ERROR_CHANGED, "the game is being changed")
 
-    @asynccontextmanager
-    async def _open(
-        self, game: LocalGame, extents: Sequence[m.Extent]
-    ) -> AsyncIterator[ExtentReader]:
-        try:
-            folder = await self._threads.run(self._library.open_game, game.id)
-        except (OSError, FsError) as error:
-            raise Refusal(m.ERROR_NOT_FOUND, "the game cannot be read") from error
-        reader = ExtentReader(folder, game.stamps, extents)
+    @contextmanager
+    def _open(self, game: LocalGame, extents: Sequence[m.Extent]) -> Iterator[ExtentReader]:
+        reader = ExtentReader(partial(self._library.open_game, game.id), game.stamps, extents)
         try:
             yield reader
+        except NotHere as error:
+            raise Refusal(m.ERROR_NOT_FOUND, "the game cannot be read") from error
         except (Changed, OSError) as error:
             _log.info("a file changed while it was served", game=game.id, why=str(error))
             self._library.request_walk(game.id)
             raise Refusal(m.ERROR_CHANGED, "a file changed") from error
         finally:
             reader.close()
-            folder.close()
 
     async def _send(
         self, session: Session, reader: ExtentReader, header: m.Message, responder: Responder

@@ -60,6 +60,12 @@ class Variant:
     def peers(self) -> tuple[str, ...]:
         return tuple(sorted({offer.peer_id for offer in self.offers}))
 
+    def is_content_of(self, manifest_hash: bytes | None, content_hash: bytes | None) -> bool:
+        """Whether what has these hashes is this, as far as is known."""
+        if content_hash is None or self.content_hash is None:
+            return manifest_hash == self.manifest_hash
+        return content_hash == self.content_hash
+
     @property
     def votes(self) -> int:
         return len({offer.host for offer in self.offers})

@@ -6,6 +6,7 @@ Source: docs/protocol.md, "Frames".
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 from lanspread import limits
@@ -29,6 +30,17 @@ def frame(payload: bytes) -> bytes:
     if len(payload) > limits.MAX_MESSAGE_BYTES:
         raise FrameError(f"a message of {len(payload)} bytes is longer than a frame may be")
     return _LENGTH.pack(len(payload)) + payload
+
+
+def read_frame(receive: Callable[[int], bytes]) -> bytes:
+    """The next frame where reading blocks; `receive` gives as many bytes as it is asked for.
+
+    Raises `FrameError`, and what `receive` raises.
+    """
+    (length,) = _LENGTH.unpack(receive(_LENGTH.size))
+    if length > limits.MAX_MESSAGE_BYTES:
+        raise FrameError(f"a frame of {length} bytes is longer than allowed")
+    return receive(length)
 
 
 class FrameReader:

@@ -1,8 +1,8 @@
 """A lane: one TLS 1.3 connection over TCP that carries the bytes of chunks.
 
 Handshake and messages are read and written by awaiting, bulk bytes by a thread that blocks in
-OpenSSL: that is what moves hundreds of MB/s. A thread has an owner, the task that waits for it; the
-owner ends it by shutting the socket down, which wakes it at once. Never two calls at a time.
+OpenSSL: that is what moves hundreds of MB/s. A thread has an owner, the task that waits for it, and
+a cancelled owner shuts the socket down, which wakes the thread at once. Never two calls at a time.
 Source: ARCHITECTURE.md, "The second path for bulk data"; RFC 8446.
 """
 
@@ -55,6 +55,44 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
+class Wire:
+    """A lane as a thread uses it: everything blocks. Raises `LaneBroken`."""
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self._tls = tls
+        # How often something came or went; only its changing says anything.
+        self.moved = 0
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send all of it."""
+        view = memoryview(data)
+        try:
+            for at in range(0, len(view), _SEND_BYTES):
+                self._tls.sendall(view[at : at + _SEND_BYTES])
+                self.moved += 1
+        except (OSError, ValueError) as error:
+            raise LaneBroken(_why(error)) from error
+
+    def receive_into(self, view: memoryview) -> None:
+        """Fill it."""
+        at, size = 0, len(view)
+        try:
+            while at < size:
+                count = self._tls.recv_into(view[at:])
+                if not count:
+                    raise LaneBroken("it ended early")
+                at += count
+                self.moved += 1
+        except (OSError, ValueError) as error:
+            raise LaneBroken(_why(error)) from error
+
+    def receive(self, size: int) -> bytes:
+        """`size` bytes."""
+        data = bytearray(size)
+        self.receive_into(memoryview(data))
+        return bytes(data)
+
+
 class Lane:
     """One connection, from before its handshake on. Takes the socket over.
 
@@ -66,8 +104,9 @@ class Lane:
         self, sock: socket.socket, context: ssl.SSLContext, threads: Threads, *, listening: bool
     ) -> None:
         self._threads = threads
-        self._moved_bytes = 0
+        self._busy = False
         self._silent = False
+        self._seen = -1
         try:
             sock.setblocking(False)
             self._tls = context.wrap_socket(
@@ -79,6 +118,7 @@ class Lane:
         except (OSError, ValueError) as error:
             sock.close()
             raise LaneBroken(_why(error)) from error
+        self._wire = Wire(self._tls)
 
     # -- by awaiting ------------------------------------------------------------------------------
 
@@ -120,88 +160,59 @@ class Lane:
     async def _nonblocking(self, call: Callable[..., T], *args: object) -> T:
         finished = False
         try:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            waited = False
             while True:
                 try:
                     result = call(*args)
-                    finished = True
-                    return result
                 except ssl.SSLWantReadError:
+                    waited = True
                     await trio.lowlevel.wait_readable(self._tls)
                 except ssl.SSLWantWriteError:
+                    waited = True
                     await trio.lowlevel.wait_writable(self._tls)
+                else:
+                    break
+            finished = True
         except (OSError, ValueError) as error:
             # `SSLError` and a cut connection are both `OSError`.
             raise LaneBroken(_why(error)) from error
         finally:
             if not finished:
                 self._cut()
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return result
 
     # -- by a thread ------------------------------------------------------------------------------
 
-    async def receive_into(self, view: memoryview) -> None:
-        """Fill `view`, in a thread."""
-        await self._in_thread(self._receive_into, view)
+    async def run(self, call: Callable[[Wire], T]) -> T:
+        """Run `call` in a thread; it may block, and use the lane as it likes through its argument.
 
-    async def run_sending(self, make: Callable[[Callable[[memoryview], None]], T]) -> T:
-        """Run `make(send)` in a thread; it may block, and `send` all it likes.
-
-        What `make` itself raises is raised, and leaves the lane as it is.
+        What `call` itself raises is raised, and leaves the lane as it is.
         """
-        return await self._in_thread(make, self._send)
-
-    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
-        outcome: list[T] = []
-        failure: Exception | None = None
-        ended = False
-
-        async def watch() -> None:
-            """Cut the connection when the owner is cancelled, or when nothing moves any more."""
-            moved = -1
-            try:
-                while moved != self._moved_bytes:
-                    moved = self._moved_bytes
-                    await trio.sleep(limits.LANE_SILENCE_S)
-                self._silent = True
-            finally:
-                if not ended:
-                    self._cut()
-
         self._tls.setblocking(True)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            try:
-                outcome.append(await self._threads.run(call, *args, pool="lane"))
-            except Exception as error:
-                # Taken out of the nursery, which would wrap it.
-                failure = error
-            ended = True
-            nursery.cancel_scope.cancel()
-        self._tls.setblocking(False)
-        if failure is not None:
-            raise LaneBroken("nothing moved any more") if self._silent else failure
-        return outcome[0]
-
-    def _receive_into(self, view: memoryview) -> None:
-        at, size = 0, len(view)
+        self._busy = True
         try:
-            while at < size:
-                count = self._tls.recv_into(view[at:])
-                if not count:
-                    raise LaneBroken("it ended early")
-                at += count
-                self._moved_bytes += count
-        except (OSError, ValueError) as error:
-            raise LaneBroken(_why(error)) from error
+            return await self._threads.run(call, self._wire, pool="lane", on_cancel=self._cut)
+        except LaneBroken as error:
+            if self._silent:
+                raise LaneBroken("nothing moved any more") from error
+            raise
+        finally:
+            self._busy = False
+            if self._tls.fileno() >= 0:
+                self._tls.setblocking(False)
 
-    def _send(self, view: memoryview) -> None:
-        try:
-            for at in range(0, len(view), _SEND_BYTES):
-                piece = view[at : at + _SEND_BYTES]
-                self._tls.sendall(piece)
-                self._moved_bytes += len(piece)
-        except (OSError, ValueError) as error:
-            raise LaneBroken(_why(error)) from error
+    def look(self) -> None:
+        """Cut the connection if a thread is in it, and nothing has moved since the last look.
+
+        To be called every `LANE_SILENCE_S` by whoever owns the lane.
+        """
+        before, self._seen = self._seen, self._wire.moved
+        if self._busy and self._seen == before:
+            self._silent = True
+            self._cut()
 
     # -- its end ----------------------------------------------------------------------------------
 

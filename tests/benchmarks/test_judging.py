@@ -11,6 +11,7 @@ import pytest
 from benchmarks.between import (
     BARE,
     EIGHT,
+    ENDPOINT,
     LIMITED,
     ONE_FOR_EIGHT,
     TEN,
@@ -104,22 +105,20 @@ def peers(**changed: float) -> dict[str, Section]:
 
 
 def test_others_are_judged_beside_us() -> None:
-    assert passed(judge_peers(peers(), native=False))
-    # QUIC is judged with a native engine alone: 90 is not twice 47.
-    assert not passed(judge_peers(peers(), native=True))
+    assert passed(judge_peers(peers()))
 
 
 @pytest.mark.parametrize(
     ("name", "rate"), [(SYNCTHING["tcp"], 201), (TORRENT, 270), (RSYNC, 450), (BULK, 390)]
 )
 def test_each_ratio_counts(name: str, rate: float) -> None:
-    assert not passed(judge_peers(peers(**{name: rate}), native=False))
+    assert not passed(judge_peers(peers(**{name: rate})))
 
 
 def test_a_tool_that_is_missing_is_no_victory() -> None:
     sections = peers()
     del sections["disk"].runs[RSYNC]
-    (missing,) = [one for one in judge_peers(sections, native=False) if not one.passed]
+    (missing,) = [one for one in judge_peers(sections) if not one.passed]
     assert missing.verdict == "not measured"
 
 
@@ -129,7 +128,8 @@ def between(way: Way) -> Section:
     return Section(
         "",
         {
-            BARE: [run_of(110)],
+            BARE: [run_of(110, cpu=9)],
+            ENDPOINT: [run_of(110, cpu=10)],
             "large": [run_of(100, **lag)],
             "flat": [run_of(50)],
             LIMITED: [run_of(82 / less)],
@@ -180,8 +180,14 @@ def test_a_stall_of_one_round_is_not_averaged_away() -> None:
 
 def test_slow_quic_beside_the_bare_engine_fails() -> None:
     section = between(Way.QUIC)
-    section.runs[BARE] = [run_of(112)]
+    section.runs[BARE] = [run_of(112, cpu=9)]
     assert judge(Way.QUIC, section) == ["quic: one large file, of bare aioquic"]
+
+
+def test_an_endpoint_that_costs_more_than_a_tenth_fails() -> None:
+    section = between(Way.QUIC)
+    section.runs[ENDPOINT] = [run_of(110, cpu=10.1)]
+    assert judge(Way.QUIC, section) == ["quic: CPU of our endpoint, of bare aioquic's"]
 
 
 def test_a_run_is_kept_whole(tmp_path: Path) -> None:

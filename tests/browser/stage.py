@@ -178,7 +178,8 @@ class StageRuntime:
             case GetStatus():
                 return self.status()
             case ListGames():
-                return self.games()
+                wanted = command.ids
+                return tuple(one for one in self.games() if wanted is None or one.id in wanted)
             case ListPeers():
                 return self.peers()
             case GetGame():

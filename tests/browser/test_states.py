@@ -9,7 +9,7 @@ import attrs
 import pytest
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from lanspread.commands import CancelGame, DownloadGame, RemoveGame, SetSettings
+from lanspread.commands import CancelGame, DownloadGame, ListGames, RemoveGame, SetSettings
 from lanspread.events import (
     DownloadFinished,
     DownloadPaused,
@@ -212,6 +212,29 @@ def test_a_full_disk_says_how_much_is_missing(stage: Stage, page: Page) -> None:
     stage.do(lambda runtime: runtime.happen(full))
     expect(page.locator("#game-meter")).to_contain_text("The disk is full: 31.0\u00a0MB more")
     expect(action(page, "Resume")).to_be_visible()
+
+
+def test_an_end_is_shown_without_asking_for_the_whole_library(page: Page) -> None:
+    with open_stage(many_games(5000), some_peers()) as stage:
+        stage.do(lambda runtime: runtime.operation("game-00001", 0.5))
+        page.goto(f"{stage.url}&game=game-00001")
+        expect(action(page, "Pause")).to_be_visible()
+        here = {"operation": None, "downloaded": True, "local_version": "1.0"}
+        finished = DownloadFinished(
+            operation_id="op-game-00001", id="game-00001", version="1.0", bytes_fetched=1, seconds=1
+        )
+        asked = len(stage.runtime.commands)
+        stage.do(lambda runtime: runtime.set("game-00001", **here))
+        stage.do(lambda runtime: runtime.happen(finished))
+        expect(action(page, "Install")).to_be_visible()
+        # One whose folder is gone is not shown any more; the others stay.
+        stage.do(lambda runtime: runtime.all_games.pop("game-00002"))
+        gone = LibraryUpdated(peer_id=ANNA, games=("Game-00002",), rev=3)
+        stage.do(lambda runtime: runtime.happen(gone))
+        page.keyboard.press("Escape")
+        expect(page.locator("#count-all")).to_have_text("4,999")
+        lists = [one for one in stage.runtime.commands[asked:] if isinstance(one, ListGames)]
+        assert {one.ids for one in lists} == {("game-00001",), ("Game-00002",)}
 
 
 def test_back_and_forward_and_a_link_to_a_game(stage: Stage, page: Page) -> None:

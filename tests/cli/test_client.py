@@ -14,12 +14,12 @@ import trio
 
 from lanspread import limits
 from lanspread.api import ApiServer
-from lanspread.cli import app, get, look, operate
+from lanspread.cli import app, get, look, operate, variants
 from lanspread.cli.client import Endpoint, NoPeerError, PeerBusyError, open_endpoint
-from lanspread.commands import InstallGame, OperationStarted, PeerCommand
+from lanspread.commands import DownloadGame, GetGame, InstallGame, OperationStarted, PeerCommand
 from lanspread.errors import Code, LanspreadError
 from lanspread.events import InstallFinished, PeerEvent, UpdateFinished
-from lanspread.views import OperationKind, OperationState, OperationView
+from lanspread.views import GameDetail, OperationKind, OperationState, OperationView, VariantView
 from tests.api.fake import (
     TOKEN,
     FakeRuntime,
@@ -347,3 +347,93 @@ async def test_a_whole_library_fits_in_one_answer(
         found(monkeypatch, server)
         assert await look.games(STATE, as_json=True) == 0
     assert len(printed_json(capsys)[0]) == 20_000
+
+
+def offered(*hashes: str, here: str = "") -> GameDetail:
+    """A game of which these contents are offered."""
+    variants = tuple(
+        VariantView(
+            version="1.0",
+            manifest_hash="ab" * 32,
+            content_hash=(one * 16)[:64],
+            size=1000,
+            peers=("p",),
+            here=one == here,
+        )
+        for one in hashes
+    )
+    return GameDetail(game=a_game(downloaded=True), files=(), variants=variants)
+
+
+class Variants(FakeRuntime):
+    """It has a game in several variants, and takes a download of any."""
+
+    def __init__(self, detail: GameDetail) -> None:
+        super().__init__()
+        self.detail = detail
+
+    async def execute(self, command: PeerCommand) -> object:
+        if isinstance(command, GetGame):
+            return self.detail
+        return await super().execute(command)
+
+
+@pytest.mark.parametrize("here", ["beef", ""])
+async def test_variants_are_listed_and_the_one_that_is_here_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], here: str
+) -> None:
+    async with running(Variants(offered("beef", "cafe", here=here))) as (_, server):
+        found(monkeypatch, server)
+        assert await variants.variants(STATE, "quake", as_json=False) == 0
+        title, first, second, *rest = capsys.readouterr().out.splitlines()
+        assert title.split() == ["VARIANT", "VERSION", "SIZE", "PEERS", "HERE"]
+        assert first.split() == ["beefbeefbe", "1.0", "1.0", "kB", "1", "here" if here else "-"]
+        assert second.split()[0] == "cafecafeca"
+        assert rest == ([] if here else ["what is here is none of these"])
+        assert await variants.variants(STATE, "quake", as_json=True) == 0
+        assert [one["content_hash"] for one in printed_json(capsys)[0]] == [
+            "beef" * 16,
+            "cafe" * 16,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "code"),
+    [
+        ("BEEFbeefbe", "beef" * 16, 0),
+        ("beef" * 16, "beef" * 16, 0),
+        ("ababab", "ab" * 32, 0),
+        ("dead", "dead", 0),
+        ("bee", "bee", 0),
+        ("c0ff", None, 1),
+    ],
+)
+async def test_the_start_of_a_hash_is_enough(
+    monkeypatch: pytest.MonkeyPatch, given: str, asked: str | None, code: int
+) -> None:
+    runtime = Variants(offered("beef", "c0ffee", "c0ff00"))
+    async with running(runtime) as (_, server):
+        found(monkeypatch, server)
+        assert await code_of(get.get_game(STATE, "quake", given, True, True)) == code
+        downloads = [one for one in runtime.executed if isinstance(one, DownloadGame)]
+        assert [one.variant for one in downloads] == ([] if asked is None else [asked])
+
+
+def test_hashes_are_shown_as_far_as_they_differ() -> None:
+    long = "a" * 12 + "b" * 52
+    assert variants.shortest("a" * 64, ["a" * 64, long]) == "a" * 13
+    assert variants.shortest(long, [long]) == "a" * 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"availability": "local_only"}, "partly here"),
+        ({"availability": "local_only", "downloaded": True}, "downloaded, local only"),
+        ({"availability": "local_only", "installed": True}, "installed"),
+        ({}, "-"),
+    ],
+)
+def test_what_is_here_is_said(changes: dict[str, object], said: str) -> None:
+    other = {"downloaded": False, "installed": False, "availability": None, "operation": None}
+    assert look._here({"update_available": False, **other, **changes}) == said

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lanspread.cli import completion
-from lanspread.cli.completion import games, harmless, script
+from lanspread.cli.completion import fits, games, harmless, script
 from tests.api.fake import FakeRuntime, a_game, running
 from tests.cli.test_client import found
 from tests.cli.test_usage import lanspread
@@ -43,9 +44,54 @@ async def test_games_are_offered_and_nothing_that_a_shell_would_carry_out(
         found(monkeypatch, server)
         listed = await completion._listed("/the/state")
     monkeypatch.setattr("trio.run", lambda work, state: listed)
-    assert games("/the/state", "q") == ["quake", "quake-2"]
-    assert games("/the/state", "") == ["quake", "quake-2", "Ärger", "doom"]
+    assert games("/the/state", "q", "get") == ["quake", "quake-2"]
+    assert games("/the/state", "", "get") == ["quake", "quake-2", "Ärger", "doom"]
+    assert games("/the/state", "", "uninstall") == []
     assert not harmless("a'b")
+
+
+OFFERED: dict[str, dict[str, Any]] = {
+    "offered": {},
+    "partly": {"availability": "local_only", "peers": []},
+    "fetched": {"downloaded": True, "availability": "ready"},
+    "old": {
+        "downloaded": True,
+        "installed": True,
+        "availability": "ready",
+        "update_available": True,
+    },
+    "unpacked": {"installed": True, "availability": "local_only", "peers": []},
+    "coming": {
+        "operation": {"kind": "download", "state": "running"},
+        "availability": "downloading",
+    },
+    "paused": {"operation": {"kind": "download", "state": "paused"}, "peers": []},
+}
+FITTING = {
+    "get": "offered old coming paused",
+    "install": "fetched",
+    "update": "old",
+    "uninstall": "old unpacked",
+    "remove": "partly fetched old unpacked",
+    "cancel": "coming paused",
+    "pause": "coming",
+    "resume": "paused",
+    "variants": " ".join(OFFERED),
+}
+
+
+@pytest.mark.parametrize("command", FITTING)
+def test_a_command_is_offered_what_it_can_act_on(command: str) -> None:
+    other = {
+        "downloaded": False,
+        "installed": False,
+        "update_available": False,
+        "availability": None,
+        "operation": None,
+        "peers": ["other"],
+    }
+    fitting = [name for name, game in OFFERED.items() if fits(command, {**other, **game})]
+    assert fitting == FITTING[command].split()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -402,6 +402,34 @@ def test_hints_by_platform(found: firewall.Firewalls, code: str, part: str) -> N
     )
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        firewall.Firewalls("win32"),
+        firewall.Firewalls("linux"),
+        *(firewall.Firewalls("linux", (name,)) for name in firewall._TRACES),
+        firewall.Firewalls("linux", ("ufw",)),
+    ],
+)
+def test_a_firewall_is_to_pass_the_ports_that_are_used(found: firewall.Firewalls) -> None:
+    (finding,) = firewall.judge_firewalls(found, (7001, 7002))
+    assert "UDP 7001, 7002 (peers)" in finding.message
+    assert "TCP 7001, 7002" in finding.message
+    assert "7373" not in finding.message + finding.remedy
+    assert found.seen == () or "7002" in finding.remedy
+
+
+def test_the_ports_of_a_running_peer_count_more_than_those_that_are_set() -> None:
+    wanted = Wanted(state="s", listen=(Address("::", 7001), Address("0.0.0.0", 7001)))
+    assert ports.ports_of_peers(wanted, NotRunning()) == [7001]
+    running = Running(
+        peer_id="p", version="1", games="g", listen=("10.0.0.1:7005",), api="127.0.0.1:1"
+    )
+    assert ports.ports_of_peers(wanted, running) == [7005]
+    free = Wanted(state="s", listen=(Address("::", 0),))
+    assert ports.ports_of_peers(free, NotRunning()) == [7373]
+
+
 def test_whether_ufw_is_on() -> None:
     assert firewall.says_enabled("# comment\nENABLED=yes\nLOGLEVEL=low\n")
     assert firewall.says_enabled("ENABLED = yes")

@@ -42,6 +42,7 @@ class InlineThreads:
         call: Callable[[*Ts], T],
         *args: *Ts,
         pool: Pool = "disk",
+        on_cancel: Callable[[], object] | None = None,
     ) -> T:
         await trio.lowlevel.checkpoint()
         self.pools.append(pool)

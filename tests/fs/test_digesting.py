@@ -41,6 +41,7 @@ class SlowThreads(InlineThreads):
         call: Callable[[*Ts], T],
         *args: *Ts,
         pool: Pool = "disk",
+        on_cancel: Callable[[], object] | None = None,
     ) -> T:
         if pool == "hash":
             await trio.sleep(STEP_S)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from lanspread.fs.progress import Unwatched
 from lanspread.fs.reading import ExtentReader
 from lanspread.fs.scan import list_games, look_at_game, scan_game
 from lanspread.model import blocks_of
+from lanspread.seams import FileStamp, Folder
 from tests.fs.support import (
     BLOCK,
     RecordingFolder,
@@ -270,13 +273,19 @@ def test_a_file_that_changes_while_it_is_hashed_is_noticed(tmp_path: Path) -> No
             BlockHasher(folder, dict.fromkeys(stamps, ()), BLOCK).step()
 
 
+def extents_of(
+    games: Folder, stamps: Sequence[FileStamp], extents: Sequence[tuple[int, int, int]]
+) -> ExtentReader:
+    return ExtentReader(partial(games.folder, "g"), stamps, extents)
+
+
 @pytest.mark.parametrize("size", [1, 100, BLOCK, 10_000, 1 << 20])
 def test_reads_extents(tmp_path: Path, size: int) -> None:
     write_tree(tmp_path / "g", GAME)
-    with open_folder(tmp_path) as games, games.folder("g") as folder:
+    with open_folder(tmp_path) as games:
         game = scan_game(games, "g")
         extents = list(blocks_of(game.manifest, BLOCK))
-        reader = ExtentReader(folder, game.stamps, extents)
+        reader = extents_of(games, game.stamps, extents)
         pieces = list(iter(lambda: reader.read(size), b""))
         assert all(len(piece) == size for piece in pieces[:-1])
         before = open_descriptors()
@@ -289,9 +298,9 @@ def test_reads_extents(tmp_path: Path, size: int) -> None:
 def test_reads_extents_into_one_buffer(tmp_path: Path, size: int) -> None:
     write_tree(tmp_path / "g", GAME)
     buffer = bytearray(size)
-    with open_folder(tmp_path) as games, games.folder("g") as folder:
+    with open_folder(tmp_path) as games:
         game = scan_game(games, "g")
-        reader = ExtentReader(folder, game.stamps, list(blocks_of(game.manifest, BLOCK)))
+        reader = extents_of(games, game.stamps, list(blocks_of(game.manifest, BLOCK)))
         before = open_descriptors()
         pieces = []
         while count := reader.read_into(memoryview(buffer)):
@@ -304,9 +313,9 @@ def test_reads_extents_into_one_buffer(tmp_path: Path, size: int) -> None:
 
 def test_a_link_in_the_place_of_a_folder_is_not_read_through(tmp_path: Path) -> None:
     write_tree(tmp_path / "g", {"sub/a": b"x" * 100, "sub/b": b"y" * 100})
-    with open_folder(tmp_path) as games, games.folder("g") as folder:
+    with open_folder(tmp_path) as games:
         stamps = scan_game(games, "g").stamps
-        reader = ExtentReader(folder, stamps, [(0, 0, 100)])
+        reader = extents_of(games, stamps, [(0, 0, 100)])
         (tmp_path / "g" / "sub").rename(tmp_path / "sub")
         (tmp_path / "g" / "sub").symlink_to(tmp_path / "sub")
         with pytest.raises(FileChanged):
@@ -315,10 +324,10 @@ def test_a_link_in_the_place_of_a_folder_is_not_read_through(tmp_path: Path) -> 
 
 def test_reads_some_extents_of_some_files(tmp_path: Path) -> None:
     write_tree(tmp_path / "g", GAME)
-    with open_folder(tmp_path) as games, games.folder("g") as folder:
+    with open_folder(tmp_path) as games:
         game = scan_game(games, "g")
         number = [entry.path for entry in game.manifest.files].index("game.eti")
-        reader = ExtentReader(folder, game.stamps, [(0, 0, 1), (number, 5, 0), (number, 256, 3)])
+        reader = extents_of(games, game.stamps, [(0, 0, 1), (number, 5, 0), (number, 256, 3)])
         assert reader.read(100) == b"y\x00\x01\x02"
         assert reader.read(100) == b""
 
@@ -326,22 +335,22 @@ def test_reads_some_extents_of_some_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extent", [(99, 0, 1), (-1, 0, 1), (0, -1, 1), (0, 0, 2), (0, 0, -1)])
 def test_refuses_extents_outside(tmp_path: Path, extent: tuple[int, int, int]) -> None:
     write_tree(tmp_path / "g", GAME)
-    with open_folder(tmp_path) as games, games.folder("g") as folder:
+    with open_folder(tmp_path) as games:
         stamps = scan_game(games, "g").stamps
         with pytest.raises(ValueError, match="extent"):
-            ExtentReader(folder, stamps, [extent])
+            extents_of(games, stamps, [extent])
 
 
 def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
     write_tree(tmp_path / "g", {"a": b"x" * 100, "b": b"y" * 100})
-    with open_folder(tmp_path) as games, games.folder("g") as folder:
+    with open_folder(tmp_path) as games:
         stamps = scan_game(games, "g").stamps
-        reader = ExtentReader(folder, stamps, [(0, 0, 100), (1, 0, 100)])
+        reader = extents_of(games, stamps, [(0, 0, 100), (1, 0, 100)])
         assert reader.read(50) == b"x" * 50
         os.utime(tmp_path / "g" / "a", ns=(1, 1))
         with pytest.raises(FileChanged):
             reader.read(100)
-        reader = ExtentReader(folder, stamps, [(1, 0, 100)])
+        reader = extents_of(games, stamps, [(1, 0, 100)])
         os.truncate(tmp_path / "g" / "b", 50)
         with pytest.raises(FileChanged):
             reader.read(100)

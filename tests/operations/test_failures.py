@@ -17,6 +17,7 @@ FS_ERRORS = [
     (errors.NotHere("gone"), Code.IO_ERROR),
     (errors.MovedAway("gone"), Code.IO_ERROR),
     (errors.FolderNotEmpty(["a"]), Code.FOLDER_NOT_EMPTY),
+    (errors.NotFetched(["a"]), Code.FOLDER_NOT_EMPTY),
     (errors.LeftBehind(".local.backup", ".local.backup/save"), Code.IO_ERROR),
     (errors.InTheWay("a", "is a link"), Code.FOLDER_NOT_EMPTY),
     (errors.NoSpace(2, 1), Code.NO_SPACE),
@@ -85,3 +86,8 @@ def test_no_error_of_the_disk_was_forgotten() -> None:
     }
     # These come from the library's own calls, and end no operation by themselves.
     assert every - known <= {errors.Changed, errors.WrongVersion}
+
+
+def test_what_was_copied_by_hand_is_removed_by_force() -> None:
+    assert "--force" in failure_of(errors.NotFetched(["a"])).remedy
+    assert "--force" not in failure_of(errors.FolderNotEmpty(["a"])).remedy

@@ -183,6 +183,8 @@ async def test_pause_restart_resume(autojump_clock: MockClock, lan: VirtualLan) 
     found = operation(ben)
     assert found is not None
     assert found.state == "paused"
+    # What is there is known without a look at the files, as far as a checkpoint says so.
+    assert 0.3 * TOTAL < found.done_bytes <= found.total_bytes * 0.6
     assert ben.peer.status().operations == (found,)
     await ben.peer.execute(ResumeGame(id="Quake"))
     await events.wait_for("download.resumed", timeout_s=1)

@@ -12,11 +12,15 @@ from trio.testing import MockClock
 
 from lanspread import limits
 from lanspread.commands import ConnectPeer
+from lanspread.doctor import way
 from lanspread.errors import LanspreadError
+from lanspread.platform import RealEntropy
+from lanspread.seams import Address
 from lanspread.sync import messages as m
 from lanspread.sync.directory import bounded_features
 from lanspread.sync.session import why_ended
 from lanspread.testing import Link, VirtualLan
+from lanspread.testing.network import VirtualNetwork
 from lanspread.transport import CloseInfo
 from lanspread.views import PeerState
 from tests.peers.support import (
@@ -93,6 +97,23 @@ async def test_goodbye_is_heard_at_once_and_a_killed_peer_is_missed_in_time(
     await party.start(hosts["b"], tmp_path / "b")
     await events.wait_for("peer.connected", within=3)
     assert trio.current_time() - began < 3
+
+
+async def test_who_only_looked_is_forgotten(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    """What the doctor does with `--peer`."""
+    host, network = lan.add_host("a"), VirtualNetwork(lan.add_host("b"))
+    anna = await party.start(host, tmp_path / "a", mdns=False)
+    events = Events(anna)
+    address = Address(host.addresses[0], limits.DEFAULT_PORT)
+    greeting = await way._greet(address, "", network, RealEntropy(), way._Time())
+    assert (greeting.peer_id, greeting.fault) == (anna.peer_id, None)
+    await events.wait_for("peer.connected", within=2)
+    lost = await events.wait_for("peer.lost", within=2)
+    assert (lost.data["state"], lost.data["reason"]) == (PeerState.LOST, "forgotten")
+    assert anna.peers() == ()
+    assert events.types().count("peer.lost") == 1
 
 
 async def test_a_goodbye_is_a_goodbye_whoever_closes_first(

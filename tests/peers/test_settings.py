@@ -83,7 +83,22 @@ async def test_a_name_of_somebody_else_ends_the_session(
         assert reason == "protocol_error: a name of somebody else"
 
 
-ODD_NAMES = ("", " x", "\n", "x\n", "a\tb", "\x7f", "\u2028x", "\u00a0x", "x" * 129, "\x85")
+ODD_NAMES = (
+    "",
+    " x",
+    "\n",
+    "x\n",
+    "a\tb",
+    "\x7f",
+    "\u2028x",
+    "\u00a0x",
+    "x" * 129,
+    "\x85",
+    "x\u202ey",
+    "\u2067x",
+    "x\u200f",
+    "x\u061c",
+)
 
 
 def takes(name: str) -> tuple[bool, bool]:
@@ -201,6 +216,15 @@ def test_what_is_no_setting_is_refused(params: str) -> None:
     with pytest.raises(rpc.RpcError) as error:
         rpc.parse(text)
     assert error.value.fault is rpc.Fault.INVALID_PARAMS
+
+
+@pytest.mark.parametrize("name", ["", " x", "x" * 129])
+def test_what_is_no_name_is_told_what_would_be_one(name: str) -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "settings.set", "params": {"name": name}}
+    with pytest.raises(rpc.RpcError, match=r"^`name`: must be one line of 1 to 128 characters"):
+        rpc.parse(json.dumps(call))
+    with pytest.raises(StartError, match="must "):
+        load_config({"games": "g", "name": name}, {}, "", use_file=False)
 
 
 def test_a_rate_that_is_too_low_is_told_how_low_it_may_be() -> None:

@@ -78,6 +78,9 @@ async def test_same_sizes_and_other_bytes_are_never_mixed(
         fetched = read_game(folder, "Quake")
         assert fetched in contents.values()
         assert game(peer, "Quake").content_hash == variant.content_hash
+        assert not any(other.here for other in both)
+        known = (await detail(peer, "Quake")).variants
+        assert [other.content_hash for other in known if other.here] == [variant.content_hash]
         await party.leave(host)
 
 

@@ -11,9 +11,11 @@ from lanspread.sync.merge import merge_games
 from lanspread.views import GameView
 
 
-def a_view(version: str, installed_version: str | None, *, installed: bool = True) -> GameView:
-    game = LocalGame(
-        id="quake",
+def a_local(
+    name: str, version: str = "1", installed_version: str | None = None, *, installed: bool = False
+) -> LocalGame:
+    return LocalGame(
+        id=name,
         version=version,
         downloaded=True,
         installed=installed,
@@ -25,6 +27,10 @@ def a_view(version: str, installed_version: str | None, *, installed: bool = Tru
         problem=None,
         files=GameFiles(Manifest(()), ()),
     )
+
+
+def a_view(version: str, installed_version: str | None, *, installed: bool = True) -> GameView:
+    game = a_local("quake", version, installed_version, installed=installed)
     (view,) = merge_games({"quake": game}, [], Catalog(), lambda game_id: None)
     return view
 
@@ -40,3 +46,15 @@ def test_what_is_installed_is_compared_with_what_is_downloaded(
     view = a_view("1", installed_version)
     assert (view.installed, view.installed_version) == (True, installed_version)
     assert view.update_available is update_available
+
+
+def test_some_games_are_listed_without_the_others() -> None:
+    here = {name: a_local(name) for name in ("doom", "quake")}
+
+    def listed(*only: str) -> list[str]:
+        views = merge_games(here, [], Catalog(), lambda game_id: None, only=frozenset(only))
+        return [view.id for view in views]
+
+    assert listed("quake") == ["quake"]
+    assert listed("worms", "doom") == ["doom"]
+    assert listed() == []

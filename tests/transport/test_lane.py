@@ -18,7 +18,7 @@ from lanspread.identity import dump_identity, new_identity
 from lanspread.platform import RealEntropy, RealThreads
 from lanspread.seams import Address
 from lanspread.transport.framing import FrameReader, frame
-from lanspread.transport.lane import Lane, LaneBroken, dialing_context, listening_context
+from lanspread.transport.lane import Lane, LaneBroken, Wire, dialing_context, listening_context
 from lanspread.transport.tcp import TcpNetwork, accept
 from tests.machine import at_most
 
@@ -53,8 +53,12 @@ async def open_pair(context: ssl.SSLContext) -> AsyncIterator[tuple[Lane, Lane]]
         yield one, other
 
 
-def sender(data: bytes) -> Callable[[Callable[[memoryview], None]], None]:
-    return lambda send: send(memoryview(data))
+def sender(data: bytes) -> Callable[[Wire], None]:
+    return lambda wire: wire.send(data)
+
+
+def receiver(buffer: bytearray) -> Callable[[Wire], None]:
+    return lambda wire: wire.receive_into(memoryview(buffer))
 
 
 async def test_messages_and_bulk_bytes_take_turns(context: ssl.SSLContext) -> None:
@@ -67,19 +71,19 @@ async def test_messages_and_bulk_bytes_take_turns(context: ssl.SSLContext) -> No
             await one.send_all(frame(b"question"))
             assert await reader.frame() == b"question"
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(other.run_sending, sender(frame(b"answer") + data))
+                nursery.start_soon(other.run, sender(frame(b"answer") + data))
                 assert await FrameReader(one).frame() == b"answer"
-                await one.receive_into(memoryview(buffer))
+                await one.run(receiver(buffer))
             assert buffer == data
 
 
 async def test_what_the_thread_raises_leaves_the_lane_whole(context: ssl.SSLContext) -> None:
-    def fail(send: Callable[[memoryview], None]) -> None:
+    def fail(wire: Wire) -> None:
         raise KeyError("a file changed")
 
     async with open_pair(context) as (one, other):
         with pytest.raises(KeyError):
-            await other.run_sending(fail)
+            await other.run(fail)
         await other.send_all(b"sorry")
         assert await one.receive_exactly(5) == b"sorry"
 
@@ -90,10 +94,10 @@ async def test_cancelling_ends_the_thread_promptly(context: ssl.SSLContext, side
     ended = threading.Event()
     buffer = bytearray(limits.MIB)
 
-    def send_for_ever(send: Callable[[memoryview], None]) -> None:
+    def send_for_ever(wire: Wire) -> None:
         try:
             while True:
-                send(memoryview(bytes(limits.MIB)))
+                wire.send(bytes(limits.MIB))
         finally:
             ended.set()
 
@@ -101,9 +105,9 @@ async def test_cancelling_ends_the_thread_promptly(context: ssl.SSLContext, side
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 if side == "receiving":
-                    nursery.start_soon(one.receive_into, memoryview(buffer))
+                    nursery.start_soon(one.run, receiver(buffer))
                 else:
-                    nursery.start_soon(other.run_sending, send_for_ever)
+                    nursery.start_soon(other.run, send_for_ever)
                 # Until the thread sits in a system call that nothing will end.
                 await trio.sleep(0.3)
                 before = trio.current_time()
@@ -135,13 +139,10 @@ async def test_an_end_in_the_middle_is_no_short_answer(context: ssl.SSLContext, 
             other.close()
         buffer = bytearray(8)
         with pytest.raises(LaneBroken):
-            await one.receive_into(memoryview(buffer))
+            await one.run(receiver(buffer))
 
 
-async def test_silence_ends_a_lane(
-    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "LANE_SILENCE_S", 0.2)
+async def test_silence_ends_a_lane(context: ssl.SSLContext) -> None:
     async with open_pair(context) as (one, other):
         buffer = bytearray(8)
         async with trio.open_nursery() as nursery:
@@ -152,9 +153,16 @@ async def test_silence_ends_a_lane(
                     await trio.sleep(0.1)
                     await other.send_all(b"x")
 
+            async def look() -> None:
+                while True:
+                    await trio.sleep(0.2)
+                    one.look()
+
             nursery.start_soon(trickle)
+            nursery.start_soon(look)
             with pytest.raises(LaneBroken, match="nothing moved"):
-                await one.receive_into(memoryview(buffer))
+                await one.run(receiver(buffer))
+            nursery.cancel_scope.cancel()
         assert bytes(buffer).count(b"x") == 6
 
 

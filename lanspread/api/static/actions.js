@@ -9,8 +9,13 @@ export function actionsFor(game, operation) {
   else if (!game.downloaded && offered) actions.push(DOWNLOAD);
   if (game.downloaded && !game.installed) actions.push(INSTALL);
   if (game.installed) actions.push(UNINSTALL);
-  if (game.downloaded) actions.push(REMOVE);
+  if (game.downloaded || isPartlyHere(game)) actions.push(REMOVE);
   return actions;
+}
+
+/** Whether files of a game are here and not all: a download that was cancelled, or a copy by hand. */
+export function isPartlyHere(game) {
+  return game.availability === "local_only" && !game.downloaded && !game.installed;
 }
 
 function duringOperation({ kind, state, reason }) {
@@ -43,7 +48,7 @@ const REMOVE = {
   method: "game.remove",
   ask: (name, game) => ({
     title: `Remove the download of ${name}?`,
-    text: `This deletes the downloaded files; others cannot fetch them from here any more.${
+    text: isPartlyHere(game) ? "This deletes what is here of it." : `This deletes the downloaded files; others cannot fetch them from here any more.${
       game.installed ? " What is installed in local/ stays." : ""}`,
     yes: "Remove",
   }),
@@ -55,6 +60,7 @@ export function standing(game, operation) {
   if (game.update_available) return { text: "Update", tone: "update" };
   if (game.installed) return { text: "Installed", tone: "good" };
   if (game.downloaded) return { text: "Downloaded", tone: "here" };
+  if (isPartlyHere(game)) return { text: "Partly here", tone: "still" };
   return { text: "", tone: "" };
 }
 

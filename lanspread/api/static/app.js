@@ -8,6 +8,7 @@ import { GamePage } from "./game.js";
 import { showNotice } from "./notices.js";
 import { OperationList } from "./operations.js";
 import { PeerList } from "./peers.js";
+import { Refresh } from "./refresh.js";
 import { go, openGame, token, watch } from "./routes.js";
 import { Search, select } from "./search.js";
 import { Settings } from "./settings.js";
@@ -15,11 +16,6 @@ import { Shelf } from "./shelf.js";
 import { Store } from "./store.js";
 import { toast } from "./toasts.js";
 import { Welcome } from "./welcome.js";
-
-// Lists of games are asked for at most this often; a library of thousands is megabytes, and asking
-// for it takes at most a fifth of the time.
-const REFRESH_MS = 250;
-const REFRESH_PAUSE = 4;
 
 const store = new Store();
 const connection = new Connection(token());
@@ -45,7 +41,7 @@ async function perform(method, id, params = {}) {
   try {
     await call(method, { id, ...params });
   } catch (error) {
-    toast({ tone: "bad", title: store.nameOf(id), detail: error.message, remedy: error.remedy });
+    toast({ tone: "bad", title: store.nameOf(id), detail: error.message, remedy: error.remedy, names: store });
   }
 }
 
@@ -72,7 +68,7 @@ connection.addEventListener("hello", async ({ detail: hello }) => {
     if (since && since.instance === hello.instance) {
       try {
         await call("subscribe", { since });
-        stale();
+        refresh.stale();
         return;
       } catch (error) {
         if (error.code !== "resync_required") throw error;
@@ -119,27 +115,12 @@ function sayConnection() {
 }
 
 // Events say which games changed; the list says how they look now.
-let asking = false;
-let askAgain = false;
-async function stale() {
-  askAgain = true;
-  if (asking) return;
-  asking = true;
-  while (askAgain) {
-    askAgain = false;
-    const start = performance.now();
-    try {
-      store.setGames(await call("games.list"));
-    } catch {
-      break; // Not connected; coming back asks again.
-    }
-    const pause = Math.max(REFRESH_MS, REFRESH_PAUSE * (performance.now() - start));
-    await new Promise((done) => { setTimeout(done, pause); });
-  }
-  asking = false;
-}
-
-store.addEventListener("stale", stale);
+const refresh = new Refresh({
+  list: (params) => call("games.list", params),
+  setGames: (games) => store.setGames(games),
+  setSome: (ids, games) => store.setSome(ids, games),
+});
+store.addEventListener("stale", ({ detail }) => refresh.stale(detail.ids));
 store.addEventListener("notice", ({ detail }) => showNotice(detail, store, perform));
 
 // -- painting -------------------------------------------------------------------------------------

@@ -59,17 +59,17 @@ const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e
 const HEAPED = /(\p{M}{4})\p{M}+/gu;
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-/** "the disk is full" -> "The disk is full." */
-export function sentence(text) {
+/** "the disk is full" -> "The disk is full."; what `names`, a store, knows as a name stays as it is. */
+export function sentence(text, names = null) {
   const trimmed = String(text).trim();
   if (!trimmed) return "";
-  const capital = trimmed[0].toUpperCase() + trimmed.slice(1);
+  const capital = names?.beginsWithName(trimmed) ? trimmed : trimmed[0].toUpperCase() + trimmed.slice(1);
   return /[.!?…]$/.test(capital) ? capital : `${capital}.`;
 }
 
 /** What went wrong, and what to do: two sentences. */
-export function told({ message, remedy }) {
-  return [message, remedy].filter(Boolean).map(sentence).join(" ");
+export function told({ message, remedy }, names = null) {
+  return [message && sentence(message, names), remedy && sentence(remedy)].filter(Boolean).join(" ");
 }
 
 /** "just now", "5 minutes ago"; `now` and `then` in milliseconds. */

@@ -1,6 +1,6 @@
 // A game's page: what it is, what can be done with it, who has it, which variants and files.
 
-import { actionsFor, standing } from "./actions.js";
+import { actionsFor, isPartlyHere, standing } from "./actions.js";
 import { makeCover } from "./covers.js";
 import { byId, fill, h, mark, say } from "./dom.js";
 import { foreign, plural, size, told } from "./format.js";
@@ -105,7 +105,7 @@ export class GamePage {
     const folder = this.store.status?.games_dir;
     const facts = [
       ["Newest version", game.eti_version || "unknown"],
-      ["Downloaded", game.local_version === null ? "no" : game.local_version || "yes"],
+      ["Downloaded", isPartlyHere(game) ? "partly" : game.local_version === null ? "no" : game.local_version || "yes"],
       ["Installed", game.installed ? game.installed_version ?? "yes, version unknown" : "no"],
       ["Size", size(game.size)],
       game.installed && folder ? [PLAY, joined(folder, game.id, "local")] : null,
@@ -128,7 +128,7 @@ export class GamePage {
       this.#detail = await this.call("game.get", { id });
       if (this.#id === id) this.#showDetail(game, "");
     } catch (error) {
-      if (this.#id === id) this.#showDetail(game, told(error));
+      if (this.#id === id) this.#showDetail(game, told(error, this.store));
       if (error.code === "disconnected") this.#detailOf = "";
     }
   }
@@ -164,12 +164,15 @@ export class GamePage {
         onclick: () => this.onAction({ name: "download", method: "game.download" }, game.id,
           { variant: variant.content_hash ?? variant.manifest_hash }),
       }, "Download");
+      const here = h("span", { class: "badge standing here" }, "Here");
       return h("tr", {}, h("td", {}, foreign(variant.version)), h("td", { class: "number" }, size(variant.size)),
         h("td", {}, plural(variant.peers.length, "copy", "copies")), h("td", {}, h("code", {}, short(variant))),
-        h("td", {}, get));
+        h("td", {}, variant.here ? here : get));
     });
     return h("section", {}, h("h3", {}, "Variants"),
       h("p", { class: "note" }, "Not everybody has the same files under this name. The first is what most have."),
+      game.downloaded && !variants.some((variant) => variant.here)
+        && h("p", { class: "note" }, "What is here is none of these."),
       h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Variants" }, h("table", {},
         h("thead", {}, h("tr", {}, ["Version", "Size", "At", "Content", ""].map((text) =>
           text ? h("th", { scope: "col", class: text === "Size" ? "number" : null }, text) : h("td", {})))),

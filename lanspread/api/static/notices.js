@@ -26,15 +26,15 @@ export function showNotice({ kind, operation, id, data }, store, act) {
   } else if (kind === "operation.failed") {
     const action = operation === "remove" && data.code === "folder_not_empty"
       ? { label: "Remove all files", run: () => act("game.remove", id, { force: true }) } : null;
-    toast({ tone: "bad", title: FAILED[operation](name), detail: data.message, remedy: data.remedy, action });
+    toast({ tone: "bad", title: FAILED[operation](name), detail: data.message, remedy: data.remedy, action, names: store });
   } else if (kind === "operation.cancelled") {
     toast({ title: `${name}: cancelled` });
   } else if (kind === "recovery.repaired") {
-    toast({ title: `${name}: put right after an interruption`, detail: data.what });
+    toast({ title: `${name}: put right after an interruption`, detail: data.what, names: store });
   } else if (kind === "recovery.blocked") {
-    toast({ tone: "bad", title: `${name} needs a look`, detail: data.why });
+    toast({ tone: "bad", title: `${name} needs a look`, detail: data.why, names: store });
   } else {
-    toast({ tone: "bad", title: "Warning", detail: data.message, remedy: data.remedy });
+    toast({ tone: "bad", title: "Warning", detail: data.message, remedy: data.remedy, names: store });
   }
 }
 

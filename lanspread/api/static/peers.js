@@ -36,17 +36,18 @@ export class PeerList {
       say(byId("peers-count"), String(connected));
       byId("no-peers").hidden = this.#order.length > 0;
     }
-    for (const peer of this.#order) this.#item(peer);
+    const speeds = this.store.speeds;
+    for (const peer of this.#order) this.#item(peer, speeds);
     if (changed) fill(byId("peers"), this.#order.map((peer) => this.#items.get(peer.peer_id).element));
   }
 
-  #item(peer) {
+  #item(peer, speeds) {
     let item = this.#items.get(peer.peer_id);
     if (!item) {
       item = this.#make(peer.peer_id);
       this.#items.set(peer.peer_id, item);
     }
-    item.show(peer, this.store.speeds.get(peer.peer_id));
+    item.show(peer, speeds.get(peer.peer_id));
   }
 
   #make(peerId) {
@@ -115,7 +116,7 @@ export function makeConnectForm(id, connect) {
       say(note, `Connected to ${address}.`);
     } catch (error) {
       mark(form, "data-tone", "bad");
-      say(note, told(error));
+      say(note, told(error, { beginsWithName: (text) => text.startsWith(address) }));
     } finally {
       button.disabled = false;
     }

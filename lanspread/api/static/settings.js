@@ -5,9 +5,9 @@ import { duration, told } from "./format.js";
 
 // A value that the peer does not take: the parameter, the field it came from, and what would do.
 const FIELDS = {
-  name: ["set-name", "Give it 1 to 128 characters in one line, not beginning with a blank"],
-  max_down: ["set-down", "Give a number from 0 to 1,000,000, or nothing for no limit"],
-  max_up: ["set-up", "Give a number from 0 to 1,000,000, or nothing for no limit"],
+  name: ["set-name", "Give it 1 to 128 characters in one line, without control characters and not beginning with a blank"],
+  max_down: ["set-down", "Give a number from 0.001 to 1,000,000, or nothing for no limit"],
+  max_up: ["set-up", "Give a number from 0.001 to 1,000,000, or nothing for no limit"],
   path: ["set-folder", "Give the whole path of a folder"],
 };
 const INVALID_PARAMS = -32602;
@@ -75,6 +75,11 @@ export class Settings {
         this.shown = this.#entered();
       }
       const folder = byId("set-folder").value.trim();
+      if (!folder && this.store.status?.games_dir) {
+        byId("set-folder").value = this.store.status.games_dir;
+        this.#refuse("path", "a peer always has one; it is as it was");
+        return;
+      }
       if (!byId("set-folder").readOnly && folder && folder !== this.store.status?.games_dir) {
         await this.call("settings.set_games_dir", { path: folder });
       }
@@ -108,12 +113,16 @@ export class Settings {
     // "`max_up`: Expected `float` <= 1000000.0" is for those who write programs.
     const named = error.code === INVALID_PARAMS && /^`(\w+)`/.exec(error.message)?.[1];
     if (!named || !Object.hasOwn(FIELDS, named)) {
-      this.#say(told(error), "bad");
+      this.#say(told(error, this.store), "bad");
       return;
     }
+    this.#refuse(named, "this value cannot be used");
+  }
+
+  #refuse(named, why) {
     const [id, remedy] = FIELDS[named];
     const label = document.querySelector(`label[for="${id}"]`).textContent;
-    this.#say(told({ message: `${label}: this value cannot be used`, remedy }), "bad");
+    this.#say(told({ message: `${label}: ${why}`, remedy }), "bad");
     mark(byId(id), "aria-invalid", "true");
     byId(id).focus();
   }

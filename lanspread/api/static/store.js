@@ -1,7 +1,7 @@
 // What is known: games, peers, operations, this peer. Changed by the snapshot and by events only.
 //
-// It tells "change" when something is to be painted anew, "stale" when the list of games should be
-// asked for again, and "notice" for what a person should hear of.
+// It tells "change" when something is to be painted anew, "stale" when games should be asked for
+// again (those with these `ids`, or all), and "notice" for what a person should hear of.
 
 import { foreign, nameOr } from "./format.js";
 
@@ -12,7 +12,7 @@ export class Store extends EventTarget {
   games = new Map();
   peers = new Map();
   operations = new Map();
-  speeds = new Map(); // peer_id -> {now, best}, bytes a second
+  best = new Map(); // peer_id -> bytes a second
   status = null;
   self = { peer_id: "", name: "", instance: "", capabilities: [] };
   since = null;
@@ -28,12 +28,26 @@ export class Store extends EventTarget {
   }
 
   setGames(list) {
-    this.games = new Map(list.map((game) => [game.id, readGame(game)]));
-    for (const { id, operation } of list) {
+    this.games = new Map();
+    this.#take(list);
+  }
+
+  #take(list) {
+    for (const game of list) {
+      this.games.set(game.id, readGame(game));
+      const { id, operation } = game;
       // The list may be older than an event that ended the operation.
       if (operation && !this.#ended.has(operation.operation_id)) this.#merge(id, operation);
     }
     this.#changed();
+  }
+
+  /** How games look now of which these IDs were asked for; one that is not listed is no more. */
+  setSome(ids, list) {
+    // An ID's spelling is that of the folder here, or else of the one who offers it.
+    const asked = new Set(ids.map(folded));
+    this.games = new Map([...this.games].filter(([id]) => !asked.has(folded(id))));
+    this.#take(list);
   }
 
   setStatus(status) {
@@ -55,6 +69,19 @@ export class Store extends EventTarget {
     return this.status?.name ?? this.self.name;
   }
 
+  /** How fast peers are and were, peer_id -> {now, best}: only what runs, and who is there, is now. */
+  get speeds() {
+    const speeds = new Map([...this.best].map(([peerId, best]) => [peerId, { now: 0, best }]));
+    for (const { state, source_rates: rates } of this.operations.values()) {
+      if (state !== "running") continue;
+      for (const [peerId, rate] of Object.entries(rates ?? {})) {
+        const speed = speeds.get(peerId);
+        if (speed && this.peers.get(peerId)?.state === "connected") speed.now += rate;
+      }
+    }
+    return speeds;
+  }
+
   nameOf(gameId) {
     return this.games.get(gameId)?.name ?? foreign(gameId);
   }
@@ -63,13 +90,21 @@ export class Store extends EventTarget {
     return this.peers.get(peerId)?.name ?? peerId.slice(0, 8);
   }
 
+  /** Whether a text begins with the name or ID of a game or a peer, which are written as they are. */
+  beginsWithName(text) {
+    const begins = (name) => name && text.startsWith(name) && !/[\p{L}\p{N}]/u.test(text.charAt(name.length));
+    for (const { id, name } of this.games.values()) if (begins(id) || begins(name)) return true;
+    for (const { peer_id: id, name } of this.peers.values()) if (begins(id) || begins(name)) return true;
+    return begins(this.name);
+  }
+
   apply({ seq, type, data }) {
     if (seq !== null && this.since) this.since.seq = seq;
     const [area, what] = type.split(".");
     if (area === "peer") {
       this.#peer(what, data);
     } else if (area === "library") {
-      this.#tell("stale");
+      this.#tell("stale", { ids: data.games });
     } else if (data.operation_id && area !== "source") {
       this.#operation(area, what, data);
     } else if (area === "recovery" || type === "warning") {
@@ -82,12 +117,12 @@ export class Store extends EventTarget {
     const { reason, ...peer } = data;
     if (what === "lost" && String(reason).startsWith("forgotten")) {
       this.peers.delete(peer.peer_id);
-      this.speeds.delete(peer.peer_id);
+      this.best.delete(peer.peer_id);
     } else {
       this.peers.set(peer.peer_id, { ...readPeer(peer), reason });
     }
     // What a peer offers comes and goes with it.
-    if (what === "connected" || what === "lost") this.#tell("stale");
+    if (what === "connected" || what === "lost") this.#tell("stale", { ids: null });
   }
 
   #operation(kind, what, data) {
@@ -96,9 +131,8 @@ export class Store extends EventTarget {
       this.#ended.add(key);
       if (this.#ended.size > MAX_ENDED) this.#ended.delete(this.#ended.values().next().value);
       this.operations.delete(key);
-      for (const speed of this.speeds.values()) speed.now = 0;
       this.#tell("notice", { kind: `operation.${what}`, operation: kind, id, data: readNotice(data) });
-      this.#tell("stale");
+      this.#tell("stale", { ids: [id] });
       return;
     }
     if (what === "progress") {
@@ -107,8 +141,8 @@ export class Store extends EventTarget {
       return;
     }
     const state = what === "paused" ? (data.reason === "user" ? "paused" : "waiting") : "running";
-    this.#merge(id, { ...data, kind, state, reason: data.reason ?? null, rate: 0 });
-    if (what === "begin") this.#tell("stale");
+    this.#merge(id, { ...data, kind, state, reason: data.reason ?? null, rate: 0, source_rates: {} });
+    if (what === "begin") this.#tell("stale", { ids: [id] });
   }
 
   #merge(id, changes) {
@@ -124,8 +158,7 @@ export class Store extends EventTarget {
     operation.samples.push(data.rate);
     if (operation.samples.length > MAX_SAMPLES) operation.samples.shift();
     for (const [peerId, now] of Object.entries(data.source_rates ?? {})) {
-      const best = Math.max(now, this.speeds.get(peerId)?.best ?? 0);
-      this.speeds.set(peerId, { now, best });
+      this.best.set(peerId, Math.max(now, this.best.get(peerId) ?? 0));
     }
   }
 
@@ -139,6 +172,10 @@ export class Store extends EventTarget {
 }
 
 // What others wrote, made fit to be shown. IDs stay as they are: they are sent back.
+
+function folded(id) {
+  return id.normalize("NFC").toLowerCase();
+}
 
 function readGame(game) {
   const read = { ...game };

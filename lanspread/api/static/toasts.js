@@ -9,9 +9,9 @@ const MAX_TOASTS = 5;
 
 /**
  * Show a notification. `tone` is "good", "info" or "bad"; `detail` and `remedy` are further
- * sentences; `action` is `{label, run}`.
+ * sentences, of which `names`, a store, knows the names; `action` is `{label, run}`.
  */
-export function toast({ tone = "info", title, detail = "", remedy = "", action = null }) {
+export function toast({ tone = "info", title, detail = "", remedy = "", action = null, names = null }) {
   const list = byId("toasts");
   const item = h(
     "div",
@@ -21,7 +21,7 @@ export function toast({ tone = "info", title, detail = "", remedy = "", action =
       "div",
       { class: "toast-text" },
       h("strong", {}, title),
-      detail && h("p", {}, sentence(detail)),
+      detail && h("p", {}, sentence(detail, names)),
       remedy && h("p", { class: "remedy" }, sentence(remedy)),
       action && h("button", {
         type: "button", class: "button small", onclick: () => { item.remove(); action.run(); },

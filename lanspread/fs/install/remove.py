@@ -14,7 +14,7 @@ import attrs
 
 from lanspread.fs.download.journal import JOURNAL
 from lanspread.fs.download.records import PLAN, RECORD, DownloadRecord, Plan, read_plan, read_record
-from lanspread.fs.errors import FolderNotEmpty, InTheWay
+from lanspread.fs.errors import InTheWay, NotFetched
 from lanspread.fs.install.names import INTENT_SCRATCH, LOCAL, NEW_RECORD
 from lanspread.fs.install.names import RECORD as INSTALL_RECORD
 from lanspread.fs.install.staging import repaired
@@ -49,7 +49,7 @@ def remove(folder: Folder, *, forced: bool = False, watch: Watch = UNWATCHED) ->
     copied here nothing is known, so only `forced` removes it: every file that could be shared.
     The game's folder itself stays, empty or not.
 
-    Raises `FolderNotEmpty` for files that no download explains (nothing is touched), `InTheWay` if
+    Raises `NotFetched` for files that no download explains (nothing is touched), `InTheWay` if
     version.ini is no file, `Unrepaired`, `Stopped`, `OSError` if a file cannot be removed (all
     others are). After its first step the game is not downloaded any more, and the record explains
     what is left, so it can be repeated.
@@ -62,7 +62,7 @@ def remove(folder: Folder, *, forced: bool = False, watch: Watch = UNWATCHED) ->
     if record is None and plan is None:
         found = _shareable(folder, watch)
         if found and not forced:
-            raise FolderNotEmpty(sorted(found)[:_NAMED])
+            raise NotFetched(sorted(found)[:_NAMED])
         kept: list[str] = []
     else:
         found, kept = _explained(folder, record, plan, forced)

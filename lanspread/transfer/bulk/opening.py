@@ -78,6 +78,7 @@ async def open_bulk(
         book, arrivals = TicketBook(entropy), Arrivals()
         lanes = LaneServer(server, book, arrivals, threads, up)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(lanes.watch)
             nursery.start_soon(Doorway(listeners, context, threads, book, arrivals).run)
             try:
                 yield Bulk(

@@ -27,7 +27,7 @@ from lanspread.transfer.bulk.tickets import TicketBook, TooManyLanes
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Refusal, Server
 from lanspread.transport.framing import FrameError, FrameReader, frame
-from lanspread.transport.lane import Lane, LaneBroken
+from lanspread.transport.lane import Lane, LaneBroken, Wire
 
 _BUFFER_BYTES = limits.MIB
 
@@ -46,6 +46,7 @@ class LaneServer:
         self._threads = threads
         self._up = up
         self._sending = FairSlots(limits.MAX_LANES_SENDING)
+        self._served: set[Lane] = set()
         # As many as ever were in use at once, which the slots bound.
         self._free_buffers: list[bytearray] = []
 
@@ -65,10 +66,25 @@ class LaneServer:
                     lane = await arrival.receive()
                 if waiting.cancelled_caught:
                     raise RequestReset(m.RESET_CANCELLED)
-                with closing(lane):
+                with closing(lane), self._looked_after(lane):
                     await self._serve(session, lane)
         finally:
             self._book.drop(ticket)
+
+    async def watch(self) -> None:
+        """Cut the lanes on which nothing moves any more, until cancelled."""
+        while True:
+            await trio.sleep(limits.LANE_SILENCE_S)
+            for lane in self._served:
+                lane.look()
+
+    @contextmanager
+    def _looked_after(self, lane: Lane) -> Iterator[None]:
+        self._served.add(lane)
+        try:
+            yield
+        finally:
+            self._served.discard(lane)
 
     async def _serve(self, session: Session, lane: Lane) -> None:
         reader = FrameReader(lane, max_frame_bytes=limits.MAX_REQUEST_BYTES)
@@ -102,7 +118,7 @@ class LaneServer:
                         await self._up.take(size, session)
                         send = _sender(reader, buffer, size, b"" if begun else header)
                         begun = True
-                        await lane.run_sending(send)
+                        await lane.run(send)
                         pieces.took(size, trio.current_time() - began)
                         left -= size
         except Refusal as refusal:
@@ -124,18 +140,18 @@ class LaneServer:
 
 def _sender(
     reader: ExtentReader, buffer: memoryview, size: int, header: bytes
-) -> Callable[[Callable[[memoryview], None]], None]:
+) -> Callable[[Wire], None]:
     """Reads the next `size` bytes and sends them, behind `header`. To be called in a thread."""
 
-    def send(out: Callable[[memoryview], None]) -> None:
+    def send(wire: Wire) -> None:
         left, head = size, header
         while left:
             count = reader.read_into(buffer[:left])
             if head:
                 # Not before something could be read: so most changes are a clear answer.
-                out(memoryview(head))
+                wire.send(head)
                 head = b""
-            out(buffer[:count])
+            wire.send(buffer[:count])
             left -= count
 
     return send

@@ -10,7 +10,7 @@ import pytest
 
 from lanspread.fs.disk import DiskFileSystem
 from lanspread.fs.download.records import PLAN, Plan, encode_plan
-from lanspread.fs.errors import FolderNotEmpty, InTheWay, Stopped, Unrepaired
+from lanspread.fs.errors import InTheWay, NotFetched, Stopped, Unrepaired
 from lanspread.fs.install.install import install
 from lanspread.fs.install.recovery import recover
 from lanspread.fs.install.remove import Removed, remove
@@ -117,7 +117,7 @@ def test_a_game_that_was_copied_here(files: MemoryFileSystem) -> None:
     files.make_link(f"{PATH}/data/link", "/elsewhere")
     with files.open_folder(PATH) as folder:
         before = tree(folder, "")
-        with pytest.raises(FolderNotEmpty) as caught:
+        with pytest.raises(NotFetched) as caught:
             remove(folder)
         assert caught.value.names == ("data/x", "game.eti", "version.ini")
         assert tree(folder, "") == before
