@@ -31,7 +31,7 @@ from tests.life.support import (
     until_shown,
 )
 
-ROUNDS = 200 if SOAK else 12
+ROUNDS = 200 if SOAK else 8
 GAME = "alpha"
 ONE = Version.make("1.0", data_bytes=3 * MB, installed_bytes=4 * MB)
 TWO = Version.make("2.0", data_bytes=3 * MB, installed_bytes=4 * MB)

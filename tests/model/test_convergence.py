@@ -162,7 +162,7 @@ class LanMachine(RuleBasedStateMachine):
 
 TestConvergence = LanMachine.TestCase
 TestConvergence.settings = settings(
-    max_examples=500 if SOAK else 20, stateful_step_count=50, deadline=None
+    max_examples=500 if SOAK else 14, stateful_step_count=50, deadline=None
 )
 
 
@@ -211,6 +211,6 @@ def random_step(rng: random.Random, world: World, peers: int) -> s.Step | None:
 
 @pytest.mark.parametrize("seed", range(40) if SOAK else [1])
 def test_twenty_peers(seed: int) -> None:
-    steps = random_steps(400 if SOAK else 100, 20, seed)
+    steps = random_steps(400 if SOAK else 50, 20, seed)
     print(f"seed {seed}")
     run(steps, peers=20, seed=seed)

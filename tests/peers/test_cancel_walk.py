@@ -125,7 +125,7 @@ async def test_cancelled_at_any_step_the_disk_and_the_state_agree(
     total = (await run_once(tmp_path / "whole", 10**9, victim)).steps
     assert total > 100
     # Every step in the long version, otherwise some from the beginning to the end.
-    stride = 1 if soak else max(1, total // 60)
+    stride = 1 if soak else max(1, total // 40)
     whole = {
         (await run_once(tmp_path / f"step{step}", step, victim)).whole
         for step in range(1, total, stride)

@@ -1,8 +1,9 @@
-"""Twenty whole peers, a full mesh, ten virtual minutes with changes: what the LAN must carry.
+"""Twenty whole peers, a full mesh, some virtual minutes with changes: what the LAN must carry.
 
-The bound is 30 seconds of an idle machine's processor time: everything runs in one thread, so there
-it is the wall time. It needs about 15 seconds. On a machine that is slower now, and with it a fixed
-amount of work, it may take longer by the same factor.
+The bound for ten minutes, which the long version has, is 30 seconds of an idle machine's processor
+time: everything runs in one thread, so there it is the wall time. It needs about half of that. On a
+machine that is slower now, and with it a fixed amount of work, it may take longer by the same
+factor.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import trio
 from trio.testing import MockClock
 
 from lanspread.testing import Datagram, VirtualLan, start_party, until
+from tests.conftest import SOAK
 from tests.machine import slowness
 
 PEERS = 20
-MINUTES = 10
-BOUND_S = 30.0
+MINUTES = 10 if SOAK else 4
+BOUND_S = 12.0 + 1.8 * MINUTES
 
 
-async def test_twenty_peers_for_ten_minutes(
+async def test_twenty_peers_for_some_minutes(
     autojump_clock: MockClock, virtual_lan: VirtualLan
 ) -> None:
     slow = [slowness(time.process_time)]
@@ -50,6 +52,6 @@ async def test_twenty_peers_for_ten_minutes(
         await until(lambda: all(peer.offers(f"New {minute}") for peer in others), 10)  # noqa: B023
     assert (await peers[-1].fetch("New 0")).type == "download.finished"
     assert trio.current_time() > MINUTES * 60
-    # Deterministic, and a watch on the cost: 190 pairs that ping every 15 s, and ten changes.
-    assert 30_000 < sent < 90_000
+    # Deterministic, and a watch on the cost: 190 pairs that ping every 15 s, a change a minute.
+    assert 3_000 * MINUTES < sent < 9_000 * MINUTES
     assert time.process_time() - began < BOUND_S * max(slow)
