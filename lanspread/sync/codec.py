@@ -10,7 +10,7 @@ import functools
 import hashlib
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import cattrs
@@ -225,6 +225,9 @@ def _plain(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in attrs.fields(type(value))}
 
 
+_AS_IT_IS: Final = frozenset({int, str, bytes, bool, type(None)})
+
+
 def _fields(value: Any) -> dict[str, Any]:
     return {name: _simple(item) for name, item in _plain(value).items()}
 
@@ -233,7 +236,8 @@ def _simple(value: Any) -> Any:
     if isinstance(value, Availability):
         return value.value
     if isinstance(value, tuple):
-        return [_simple(item) for item in value]
+        # A request for small files names a thousand of them, three numbers each.
+        return [item if type(item) in _AS_IT_IS else _simple(item) for item in value]
     if attrs.has(type(value)):
         return _fields(value)
     return value

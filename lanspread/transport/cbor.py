@@ -42,17 +42,6 @@ def decode(
         raise CborError("not decodable") from error
 
 
-class _Container:
-    """An array or map whose items are still being read."""
-
-    __slots__ = ("keys", "left", "want_key")
-
-    def __init__(self, left: int, keys: set[bytes] | None) -> None:
-        self.left = left
-        self.keys = keys
-        self.want_key = keys is not None
-
-
 def scan(data: bytes, *, max_items: int, max_depth: int) -> None:
     """Check the structure without building anything. Raises `CborError`.
 
@@ -60,68 +49,65 @@ def scan(data: bytes, *, max_items: int, max_depth: int) -> None:
     text or come twice, trailing bytes, more than `max_items` items (a map's keys and values count)
     or containers nested deeper than `max_depth`.
     """
-    position = 0
-    items = 0
-    stack: list[_Container] = []
+    position = items = 0
     size = len(data)
+    # Of the container that is read now: how many items are left in it, and of a map the keys so
+    # far; further down those around it. It begins with the one item that is to be there.
+    left = 1
+    keys: set[bytes] | None = None
+    around: list[tuple[int, set[bytes] | None]] = []
     while True:
+        while not left:
+            if not around:
+                if position != size:
+                    raise CborError("bytes after the end")
+                return
+            left, keys = around.pop()
         items += 1
         if items > max_items:
             raise CborError(f"more than {max_items} items")
-        major, value, position = _head(data, position, size)
-        container = stack[-1] if stack else None
-        is_key = container is not None and container.want_key
+        if position >= size:
+            raise CborError("cut short")
+        major, value = data[position] >> 5, data[position] & 0x1F
+        position += 1
+        if value >= 24 or major >= _TAG:
+            value, position = _argument(data, position, major, value)
+        # In a map keys and values take turns, and it ends with a value.
+        is_key = keys is not None and not left & 1
+        left -= 1
         if is_key and major != _TEXT:
             raise CborError("a key is not text")
-        opened: _Container | None = None
         if major in (_BYTES, _TEXT):
             if value > size - position:
                 raise CborError("cut short")
-            if is_key and container is not None and container.keys is not None:
+            if is_key and keys is not None:
                 key = data[position : position + value]
-                if key in container.keys:
+                if key in keys:
                     raise CborError("a key comes twice")
-                container.keys.add(key)
+                keys.add(key)
             position += value
         elif major in (_ARRAY, _MAP):
             count = value * 2 if major == _MAP else value
             # Each item takes a byte at least, so a head cannot claim more than there is.
             if count > size - position:
                 raise CborError("cut short")
-            if len(stack) >= max_depth:
+            if len(around) >= max_depth:
                 raise CborError(f"nested deeper than {max_depth}")
-            opened = _Container(count, set() if major == _MAP else None)
-        if container is not None:
-            container.left -= 1
-            if container.keys is not None:
-                container.want_key = not container.want_key
-        if opened is not None:
-            stack.append(opened)
-        while stack and stack[-1].left == 0:
-            stack.pop()
-        if not stack:
-            break
-    if position != size:
-        raise CborError("bytes after the end")
+            around.append((left, keys))
+            left, keys = count, set() if major == _MAP else None
 
 
-def _head(data: bytes, position: int, size: int) -> tuple[int, int, int]:
-    """(major type, argument, position behind the head)."""
-    if position >= size:
-        raise CborError("cut short")
-    first = data[position]
-    position += 1
-    major, info = first >> 5, first & 0x1F
+def _argument(data: bytes, position: int, major: int, info: int) -> tuple[int, int]:
+    """(argument, position behind it) of a head that is more than its first byte, or no number."""
     if major == _TAG:
         raise CborError("tags are not used")
     if major == _SIMPLE and info not in _SIMPLE_ALLOWED:
         raise CborError("a simple value that is not used")
     if info < 24:
-        return major, info, position
+        return info, position
     if info > 27:
         raise CborError("indefinite or reserved length")
-    width = 1 << (info - 24)
-    if position + width > size:
+    end = position + (1 << (info - 24))
+    if end > len(data):
         raise CborError("cut short")
-    value = int.from_bytes(data[position : position + width], "big")
-    return major, value, position + width
+    return int.from_bytes(data[position:end], "big"), end

@@ -253,6 +253,7 @@ class BlockWriter:
             self._wrote_part(number, file)
             raise
         with self._lock:
+            self._made.add(number)
             self._after[number] = stamp
             self._dirty.add(number)
             self.unsynced_bytes += len(data)
@@ -274,8 +275,8 @@ class BlockWriter:
                 self._left[number] -= 1
 
     def _open(self, place: _Place, near: NearFolders, number: int) -> File:
-        """The file, ours, of its final size, held open. Its time may have changed by that: a write
-        is to follow, or a look."""
+        """The file, ours, held open, of its final size or to be written whole. Its time may have
+        changed by that: a write is to follow, or a look."""
         place.close()
         path = self._path(number)
         file, is_new = self._opened(near, number)
@@ -296,13 +297,15 @@ class BlockWriter:
                 self._touched.add(number)
                 self._dirty_folders.add(path.rpartition("/")[0])
                 self._left.setdefault(number, self._missing_in(number))
-            try:
-                file.truncate(self._reference.manifest.files[number].size)
-            except BaseException:
-                self._wrote_part(number, file)
-                raise
-            with self._lock:
-                self._made.add(number)
+            # A new one of one block has its size once that is written.
+            if not is_new or self._reference.blocks_in(number) > 1:
+                try:
+                    file.truncate(self._reference.manifest.files[number].size)
+                except BaseException:
+                    self._wrote_part(number, file)
+                    raise
+                with self._lock:
+                    self._made.add(number)
         place.file, place.number = file, number
         return file
 

@@ -71,7 +71,7 @@ class FetchingLane:
         message = m.GetGameFileChunk(
             id=request.game_id, manifest_hash=request.manifest_hash, extents=request.extents
         )
-        question: bytes | None = frame(codec.encode(message))
+        question: m.GetGameFileChunk | None = message
         at = 0
         while at < len(into):
             size = self._down.piece(self._pieces.of(len(into) - at))
@@ -91,7 +91,9 @@ class FetchingLane:
             self._lane.look()
 
 
-def _receiver(question: bytes | None, length: int, piece: memoryview) -> Callable[[Wire], None]:
+def _receiver(
+    question: m.GetGameFileChunk | None, length: int, piece: memoryview
+) -> Callable[[Wire], None]:
     """Fills `piece`; before the first of an answer of `length` bytes the question is sent.
 
     In one call: each way between the event loop and a thread costs what 100 KiB cost.
@@ -99,7 +101,7 @@ def _receiver(question: bytes | None, length: int, piece: memoryview) -> Callabl
 
     def receive(wire: Wire) -> None:
         if question is not None:
-            wire.send(question)
+            wire.send(frame(codec.encode(question)))
             _check_answer(wire, length)
         wire.receive_into(piece)
 
