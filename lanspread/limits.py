@@ -140,10 +140,12 @@ MAX_DIGESTS_ASKED_PER_HOST: Final = 8
 DIGESTS_ASKED_S: Final = 600.0
 
 # -- bulk data over TCP ---------------------------------------------------------------------------
-# Lanes of one session; of all downloads; and of all that are sent on at one moment, each with a
-# thread and a buffer.
+# Lanes to one source; that a session, a host and all others may bring; of all our downloads; and
+# of all that are sent on at one moment, each with a thread and a buffer.
 LANES_PER_SOURCE: Final = 2
 MAX_LANES_PER_SESSION: Final = 8
+MAX_LANES_PER_HOST: Final = 64
+MAX_LANES: Final = 256
 MAX_LANES_FETCHING: Final = 32
 MAX_LANES_SENDING: Final = 8
 # Before it has shown a ticket, a connection may stay this long; so many may, and so many of a host.
@@ -159,6 +161,10 @@ LANE_PATIENCE_S: Final = 0.5
 # How often its owner looks.
 LANE_SILENCE_S: Final = 10.0
 LANE_LOOK_S: Final = 2.0
+# Who waits so long for a thread is told that it is busy here, before the lane counts as silent.
+LANE_QUEUE_S: Final = 5.0
+# A lane that nobody asks on is ended by who serves it; another can be brought.
+LANE_IDLE_S: Final = 60.0
 # A lane that cannot be had is tried again after this time, then after twice that, and so on.
 LANE_RETRY_S: Final = 0.25
 LANE_RETRY_MAX_S: Final = 60.0

@@ -86,7 +86,7 @@ ONLY_IN: dict[str, set[str]] = {
     "ifaddr": {"transport/udp.py", "doctor/interfaces.py"},  # the doctor: netmasks
     "sqlite3": {"fs/catalog.py", "fs/index.py"},
     "ctypes": {"fs/sync_disk.py"},
-    "fcntl": {"fs/locks.py", "fs/sync_disk.py", "doctor/interfaces.py"},
+    "fcntl": {"fs/locks.py", "fs/sync_disk.py", "doctor/interfaces.py", "transport/tcp.py"},
     "shutil": {
         "cli/demo_tree.py",
         "doctor/folders.py",  # free space

@@ -83,7 +83,6 @@ class _LaneSource:
         while True:
             try:
                 async with dialer.open_lane(self._quic.session) as lane:
-                    pause = limits.LANE_RETRY_S
                     self._up.add(lane)
                     self._free.append(lane)
                     self._changed.unpark_all()
@@ -91,6 +90,8 @@ class _LaneSource:
                         await lane.watch()
                     finally:
                         self._up.discard(lane)
+                    if lane.has_answered:
+                        pause = limits.LANE_RETRY_S
             except (LaneBroken, SyncError) as error:
                 _log.info("no lane", peer=self.peer_id, why=str(error))
                 self._patient_until = trio.current_time()

@@ -7,6 +7,7 @@ Source: docs/protocol.md, "Requests"; ARCHITECTURE.md, "Serving".
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -219,6 +220,8 @@ class Server:
         except NotHere as error:
             raise Refusal(m.ERROR_NOT_FOUND, "the game cannot be read") from error
         except (Changed, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise Refusal(m.ERROR_BUSY, "too many files are open here") from error
             _log.info("a file changed while it was served", game=game.id, why=str(error))
             self._library.request_walk(game.id)
             raise Refusal(m.ERROR_CHANGED, "a file changed") from error

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lanspread import limits
 from lanspread.identity import public_key_bytes
 from lanspread.seams import Threads
+from lanspread.transport.tcp import unacknowledged_bytes
 
 T = TypeVar("T")
 
@@ -106,7 +107,8 @@ class Lane:
         self._threads = threads
         self._busy = False
         self._silent = False
-        self._seen = -1
+        self._seen = (-1, 0)
+        self._close_behind = False
         self._seen_at = trio.current_time()
         try:
             sock.setblocking(False)
@@ -192,7 +194,10 @@ class Lane:
 
         What `call` itself raises is raised, and leaves the lane as it is.
         """
-        self._tls.setblocking(True)
+        try:
+            self._tls.setblocking(True)
+        except OSError as error:
+            raise LaneBroken(_why(error)) from error
         self._busy = True
         try:
             return await self._threads.run(call, self._wire, pool="lane", on_cancel=self._cut)
@@ -202,7 +207,9 @@ class Lane:
             raise
         finally:
             self._busy = False
-            if self._tls.fileno() >= 0:
+            if self._close_behind:
+                self._tls.close()
+            else:
                 self._tls.setblocking(False)
 
     def look(self) -> None:
@@ -210,9 +217,9 @@ class Lane:
 
         To be called every `LANE_LOOK_S` by whoever owns the lane.
         """
-        now, moved = trio.current_time(), self._wire.moved
-        if not self._busy or moved != self._seen:
-            self._seen, self._seen_at = moved, now
+        now, seen = trio.current_time(), (self._wire.moved, unacknowledged_bytes(self._tls))
+        if not self._busy or seen != self._seen:
+            self._seen, self._seen_at = seen, now
         elif now - self._seen_at >= limits.LANE_SILENCE_S:
             self._silent = True
             self._cut()
@@ -220,9 +227,15 @@ class Lane:
     # -- its end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cut the connection and let the socket go. No thread may be in it."""
+        """Cut the connection and let the socket go, as soon as no thread is in it any more.
+
+        Its number may be another's at once, and the thread would read on from that.
+        """
         self._cut()
-        self._tls.close()
+        if self._busy:
+            self._close_behind = True
+        else:
+            self._tls.close()
 
     def _cut(self) -> None:
         try:

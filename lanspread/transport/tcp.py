@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
+import sys
 
 import trio
 
 from lanspread.seams import Address
 from lanspread.transport import addresses
 from lanspread.transport.udp import interface_index
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    _OUTQ = None
+else:
+    # Elsewhere than on Linux the request of that name is about terminals alone.
+    _OUTQ = termios.TIOCOUTQ if sys.platform == "linux" else None
 
 _BACKLOG = 128
 
@@ -77,3 +88,18 @@ def _make(address: Address) -> tuple[socket.socket, tuple[str, int] | tuple[str,
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return sock, (str(ip), address.port, 0, index)
     return sock, (str(ip), address.port)
+
+
+def unacknowledged_bytes(sock: socket.socket) -> int:
+    """What the other side has not taken yet of all that was sent; 0 where the system does not say.
+
+    Who waits for room in a full buffer is woken only when a good part of it is free, which takes a
+    slow reader a minute; this changes all the time.
+    """
+    if _OUTQ is None:
+        return 0
+    try:
+        count: int = struct.unpack("=i", fcntl.ioctl(sock.fileno(), _OUTQ, bytes(4)))[0]
+    except (OSError, ValueError):
+        return 0
+    return count

@@ -231,6 +231,43 @@ async def test_who_stops_in_the_middle_costs_nobody_else(tmp_path: Path) -> None
         assert session.link.closed is None
 
 
+async def test_a_file_that_changed_is_a_clear_answer(tmp_path: Path) -> None:
+    async with serving_ours(tmp_path) as (session, game), brought_lane(session) as lane:
+        number = next(number for number, path in enumerate(PATHS) if len(FILES[path]) > BLOCK)
+        file = tmp_path / "games" / "Quake" / PATHS[number]
+        os.truncate(file, len(FILES[PATHS[number]]) - 1)
+        for extents in ([[number, 0, BLOCK]], [[number, 0, 1]]):
+            with pytest.raises(Refused) as caught:
+                await lane.chunk("Quake", game["manifest_hash"], extents)
+            assert caught.value.code == "Changed"
+
+
+async def test_who_would_wait_for_long_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that send are busy with one who does not read: the answer is Busy, not silence."""
+    monkeypatch.setattr(limits, "MAX_LANES_SENDING", 1)
+    monkeypatch.setattr(limits, "LANE_QUEUE_S", 0.2)
+    (tmp_path / "games" / "Quake").mkdir(parents=True)
+    (tmp_path / "games" / "Quake" / "zz.bin").write_bytes(bytes(limits.MAX_CHUNK_BYTES))
+    async with serving_ours(tmp_path) as (session, game), brought_lane(session) as lane:
+        large = [[len(PATHS), 0, limits.MAX_CHUNK_BYTES]]
+        async with brought_lane(session) as idler:
+            await idler.tls.send_all(
+                message(
+                    "GetGameFileChunk",
+                    id="Quake",
+                    manifest_hash=game["manifest_hash"],
+                    extents=large,
+                )
+            )
+            assert (await idler.message())["type"] == "ChunkData"
+            with pytest.raises(Refused) as caught:
+                await lane.chunk("Quake", game["manifest_hash"], [[0, 0, 1]])
+            assert caught.value.code == "Busy"
+        assert await lane.chunk("Quake", game["manifest_hash"], [[0, 0, 1]])
+
+
 async def test_a_thousand_connections_keep_nobody_out_for_long(tmp_path: Path) -> None:
     """They hold bounded slots for a few seconds, from whatever address, and then none."""
     async with serving_ours(tmp_path) as (session, game):

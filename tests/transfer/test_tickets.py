@@ -39,9 +39,9 @@ class TicketLife(RuleBasedStateMachine):
     def issue(self, holder: str) -> Ticket | None:
         if self.held(holder) == limits.MAX_LANES_PER_SESSION:
             with pytest.raises(TooManyLanes):
-                self.book.issue(holder, self.now)
+                self.book.issue(holder, "10.0.0.1", self.now)
             return None
-        ticket = self.book.issue(holder, self.now)
+        ticket = self.book.issue(holder, "10.0.0.1", self.now)
         assert all(ticket.id != other.id for other in self.out)
         self.out[ticket] = False
         return ticket
@@ -73,6 +73,20 @@ TestTicketLife = TicketLife.TestCase
 
 
 def test_a_ticket_does_not_show_its_secret() -> None:
-    ticket = TicketBook(SeededEntropy("tickets")).issue("anna", 0.0)
+    ticket = TicketBook(SeededEntropy("tickets")).issue("anna", "10.0.0.1", 0.0)
     assert ticket.secret.hex() not in repr(ticket)
     assert repr(ticket.secret) not in repr(ticket)
+
+
+def test_sessions_of_one_host_and_all_together_have_so_many() -> None:
+    book = TicketBook(SeededEntropy("tickets"))
+    held = [book.issue(number, "10.0.0.1", 0.0) for number in range(limits.MAX_LANES_PER_HOST)]
+    with pytest.raises(TooManyLanes):
+        book.issue("one more", "10.0.0.1", 0.0)
+    for number in range(limits.MAX_LANES - limits.MAX_LANES_PER_HOST):
+        held.append(book.issue(("others", number), f"10.0.1.{number % 100}", 0.0))
+    with pytest.raises(TooManyLanes):
+        book.issue("one more", "10.0.0.2", 0.0)
+    for ticket in held:
+        book.drop(ticket)
+    book.issue("one more", "10.0.0.1", 0.0)

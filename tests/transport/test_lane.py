@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from lanspread import limits
 from lanspread.identity import dump_identity, new_identity
@@ -167,6 +168,53 @@ async def test_silence_ends_a_lane(
                 await one.run(receiver(buffer))
             nursery.cancel_scope.cancel()
         assert bytes(buffer).count(b"x") == 6
+
+
+async def test_who_takes_little_by_little_is_not_silent(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends is woken only when a good part of the system's buffer is free again."""
+    monkeypatch.setattr(limits, "LANE_SILENCE_S", 0.3)
+    taken = bytearray()
+    async with open_pair(context) as (one, other), trio.open_nursery() as nursery:
+
+        async def look() -> None:
+            while True:
+                await trio.sleep(0.05)
+                other.look()
+
+        async def take() -> None:
+            # A megabyte a second at most, and more than that is what is waited for.
+            while len(taken) < limits.MIB:
+                taken.extend(await one.receive_some(16 * 1_024))
+                await trio.sleep(0.03)
+
+        nursery.start_soon(look)
+        nursery.start_soon(take)
+        with pytest.raises(LaneBroken, match="nothing moved"):
+            await other.run(sender(bytes(64 * limits.MIB)))
+        # Only when nothing was taken any more.
+        assert len(taken) >= limits.MIB
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_socket_is_kept_until_no_thread_is_in_it(context: ssl.SSLContext) -> None:
+    buffer = bytearray(8)
+    async with open_pair(context) as (one, _):
+        async with trio.open_nursery() as nursery:
+
+            async def receive() -> None:
+                with pytest.raises(LaneBroken):
+                    await one.run(receiver(buffer))
+
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            number = one._tls.fileno()
+            one.close()
+            assert one._tls.fileno() == number
+        assert one._tls.fileno() == -1
+        with pytest.raises(LaneBroken):
+            await one.run(receiver(buffer))
 
 
 async def test_older_tls_is_not_spoken(context: ssl.SSLContext) -> None:

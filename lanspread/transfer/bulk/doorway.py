@@ -83,13 +83,17 @@ class Doorway:
                 nursery.start_soon(self._accept, listener, nursery)
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        failing = False
         while True:
             try:
                 sock, host = await accept(listener)
             except OSError as error:
-                _log.warning("a connection could not be accepted", why=str(error))
+                if not failing:
+                    _log.warning("no connection can be accepted", why=str(error))
+                failing = True
                 await trio.sleep(_PAUSE_S)
                 continue
+            failing = False
             if (
                 self._pending.total() >= limits.MAX_LANES_PENDING
                 or self._pending[host] >= limits.MAX_LANES_PENDING_PER_HOST
@@ -117,6 +121,9 @@ class Doorway:
                     lane = None
         except (LaneBroken, OSError) as error:
             _log.info("no lane came of a connection", host=host, why=str(error))
+        except Exception:
+            # Whoever knocks chooses what is read here; nothing of it may end the doorway.
+            _log.exception("a fault of the program, met by a connection", host=host)
         finally:
             if lane is not None:
                 lane.close()

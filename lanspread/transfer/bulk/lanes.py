@@ -46,6 +46,8 @@ class FetchingLane:
         self._down = down
         self._pieces = PieceSize()
         self.broken = trio.Event()
+        # Whether anything ever came of it.
+        self.has_answered = False
 
     async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
         """As `ChunkSource.fetch`, one at a time. Raises `LaneBroken`, and the errors of a session.
@@ -56,7 +58,7 @@ class FetchingLane:
         try:
             with self._session.expecting():
                 await self._fetch(request, into)
-            whole = True
+            whole = self.has_answered = True
         except RequestRefused:
             whole = True
             raise

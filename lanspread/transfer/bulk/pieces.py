@@ -12,10 +12,13 @@ _LEAST: Final = 64 * limits.KIB
 
 
 class PieceSize:
-    """Pieces so large that one takes about a tenth of a second at the rate of the last one."""
+    """Pieces so large that one takes about a tenth of a second at the rate of the last one.
+
+    The first ones are small: nobody knows yet how slowly they come.
+    """
 
     def __init__(self) -> None:
-        self._bytes = limits.MIB
+        self._bytes = _LEAST
 
     def of(self, left: int) -> int:
         """The next piece of `left` bytes."""

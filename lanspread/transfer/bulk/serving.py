@@ -6,8 +6,9 @@ owns it. Source: docs/protocol.md, "Lanes"; ARCHITECTURE.md, "The second path fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from functools import partial
 
 import structlog
 import trio
@@ -19,7 +20,7 @@ from lanspread.sync import codec
 from lanspread.sync import messages as m
 from lanspread.sync.errors import PeerMisbehaved, RequestReset
 from lanspread.sync.exchange import Responder
-from lanspread.sync.fair import FairSlots
+from lanspread.sync.fair import FairSlots, TooManyWait
 from lanspread.sync.session import Session
 from lanspread.transfer.bulk.doorway import Arrivals
 from lanspread.transfer.bulk.pieces import PieceSize
@@ -45,7 +46,7 @@ class LaneServer:
         self._arrivals = arrivals
         self._threads = threads
         self._up = up
-        self._sending = FairSlots(limits.MAX_LANES_SENDING)
+        self._sending = FairSlots(limits.MAX_LANES_SENDING, limits.MAX_WAITING_CHUNKS)
         self._served: set[Lane] = set()
         # As many as ever were in use at once, which the slots bound.
         self._free_buffers: list[bytearray] = []
@@ -55,9 +56,10 @@ class LaneServer:
     ) -> None:
         """The handler: gives a ticket out, and serves the lane that is brought with it."""
         try:
-            ticket = self._book.issue(session, trio.current_time())
+            host = session.connection.remote_address.host
+            ticket = self._book.issue(session, host, trio.current_time())
         except TooManyLanes:
-            await responder.refuse(m.ERROR_BUSY, "no more lanes for one session")
+            await responder.refuse(m.ERROR_BUSY, "no more lanes now")
             return
         try:
             with self._arrivals.expect(ticket) as arrival:
@@ -90,7 +92,7 @@ class LaneServer:
         reader = FrameReader(lane, max_frame_bytes=limits.MAX_REQUEST_BYTES)
         pieces = PieceSize()
         try:
-            while (payload := await reader.frame()) is not None:
+            while (payload := await _next(reader)) is not None:
                 request = codec.decode(payload)
                 if not isinstance(request, m.GetGameFileChunk):
                     raise PeerMisbehaved("a lane is for chunks alone")
@@ -103,30 +105,43 @@ class LaneServer:
     async def _answer(
         self, session: Session, request: m.GetGameFileChunk, lane: Lane, pieces: PieceSize
     ) -> None:
-        header = frame(codec.encode(m.ChunkData(size=request.length)))
-        begun = False
+        answer: _Answer | None = None
         try:
             async with (
-                self._sending.take(session.peer_id, amount=request.length),
+                self._turn(session, request.length),
                 self._server.chunk(session, request) as reader,
             ):
-                left = request.length
                 with self._buffer() as buffer:
-                    while left:
-                        size = self._up.piece(pieces.of(left))
+                    answer = _Answer(reader, buffer, request.length)
+                    while answer.left:
+                        size = self._up.piece(pieces.of(answer.left))
                         began = trio.current_time()
                         await self._up.take(size, session)
-                        send = _sender(reader, buffer, size, b"" if begun else header)
-                        begun = True
-                        await lane.run(send)
+                        await lane.run(partial(answer.send, size))
                         pieces.took(size, trio.current_time() - began)
-                        left -= size
         except Refusal as refusal:
-            if begun:
+            if answer is not None and answer.begun:
                 # What was sent cannot be taken back; why it ended is answered over QUIC.
                 raise LaneBroken("an answer could not be completed") from refusal
             error = m.Error(code=refusal.code, message=refusal.message[:512])
             await lane.send_all(frame(codec.encode(error)))
+
+    @asynccontextmanager
+    async def _turn(self, session: Session, size: int) -> AsyncIterator[None]:
+        """A thread to send with, shared fairly between hosts, then between their sessions.
+
+        Raises `Refusal` (busy) before the asker takes the lane for dead.
+        """
+        host = session.connection.remote_address.host
+        async with AsyncExitStack() as stack:
+            try:
+                with trio.move_on_after(limits.LANE_QUEUE_S) as waiting:
+                    await stack.enter_async_context(self._sending.take(host, session, size))
+            except TooManyWait as error:
+                raise Refusal(m.ERROR_BUSY, "too many others are being sent to") from error
+            if waiting.cancelled_caught:
+                raise Refusal(m.ERROR_BUSY, "too many others are being sent to")
+            yield
 
     @contextmanager
     def _buffer(self) -> Iterator[memoryview]:
@@ -138,20 +153,31 @@ class LaneServer:
             self._free_buffers.append(buffer)
 
 
-def _sender(
-    reader: ExtentReader, buffer: memoryview, size: int, header: bytes
-) -> Callable[[Wire], None]:
-    """Reads the next `size` bytes and sends them, behind `header`. To be called in a thread."""
+async def _next(reader: FrameReader) -> bytes | None:
+    """The next request; None at the end, and if none comes for long: a lane is a descriptor."""
+    with trio.move_on_after(limits.LANE_IDLE_S):
+        return await reader.frame()
+    return None
 
-    def send(wire: Wire) -> None:
-        left, head = size, header
-        while left:
-            count = reader.read_into(buffer[:left])
-            if head:
+
+class _Answer:
+    """The bytes that `reader` reads, behind their header. `send` is called in threads."""
+
+    def __init__(self, reader: ExtentReader, buffer: memoryview, size: int) -> None:
+        self._reader = reader
+        self._buffer = buffer
+        self._header = frame(codec.encode(m.ChunkData(size=size)))
+        self.left = size
+        self.begun = False
+
+    def send(self, size: int, wire: Wire) -> None:
+        """Read and send the next `size` bytes."""
+        while size:
+            count = self._reader.read_into(self._buffer[:size])
+            if not self.begun:
                 # Not before something could be read: so most changes are a clear answer.
-                wire.send(head)
-                head = b""
-            wire.send(buffer[:count])
-            left -= count
-
-    return send
+                self.begun = True
+                wire.send(self._header)
+            wire.send(self._buffer[:count])
+            size -= count
+            self.left -= count

@@ -8,6 +8,7 @@ out, spends it. Source: docs/protocol.md, "Lanes".
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from collections.abc import Hashable
 
 import attrs
@@ -20,16 +21,18 @@ SECRET_BYTES = 32
 
 
 class TooManyLanes(Exception):
-    """The session has all the tickets and lanes that it may have."""
+    """The session, or its host, has all the tickets and lanes that it may have, or all have."""
 
 
 @attrs.frozen(eq=False)
 class Ticket:
-    """One permission. `holder` is whose it is, `expires_at` a time of `trio.current_time()`."""
+    """One permission. `holder` is whose it is, `host` where that is, `expires_at` a time of
+    `trio.current_time()`."""
 
     id: bytes
     secret: bytes = attrs.field(repr=False)
     holder: Hashable
+    host: str
     expires_at: float
 
 
@@ -39,18 +42,27 @@ class TicketBook:
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
         self._unspent: dict[bytes, Ticket] = {}
-        self._held: dict[Hashable, int] = {}
+        self._held: Counter[Hashable] = Counter()
+        self._hosts: Counter[str] = Counter()
 
-    def issue(self, holder: Hashable, now: float) -> Ticket:
-        """A new ticket. Raises `TooManyLanes`."""
-        held = self._held.get(holder, 0)
-        if held >= limits.MAX_LANES_PER_SESSION:
+    def issue(self, holder: Hashable, host: str, now: float) -> Ticket:
+        """A new ticket. Raises `TooManyLanes`.
+
+        Sessions cost a host little; descriptors, of which each lane has one, are few.
+        """
+        if (
+            self._held[holder] >= limits.MAX_LANES_PER_SESSION
+            or self._hosts[host] >= limits.MAX_LANES_PER_HOST
+            or self._hosts.total() >= limits.MAX_LANES
+        ):
             raise TooManyLanes
-        self._held[holder] = held + 1
+        self._held[holder] += 1
+        self._hosts[host] += 1
         ticket = Ticket(
             self._entropy.token_bytes(ID_BYTES),
             self._entropy.token_bytes(SECRET_BYTES),
             holder,
+            host,
             now + limits.LANE_TICKET_S,
         )
         self._unspent[ticket.id] = ticket
@@ -76,8 +88,6 @@ class TicketBook:
     def drop(self, ticket: Ticket) -> None:
         """Ticket and lane are done with. To be called once for each that was issued."""
         self._unspent.pop(ticket.id, None)
-        left = self._held[ticket.holder] - 1
-        if left:
-            self._held[ticket.holder] = left
-        else:
-            del self._held[ticket.holder]
+        # What comes to nothing is left out.
+        self._held -= Counter([ticket.holder])
+        self._hosts -= Counter([ticket.host])
