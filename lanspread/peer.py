@@ -381,7 +381,6 @@ class Peer:
                 threads=seams.threads,
                 entropy=seams.entropy,
                 up=self._up,
-                down=self._down,
                 warn=self._warn,
             )
         )

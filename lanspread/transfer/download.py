@@ -25,7 +25,8 @@ from lanspread.fs.manifest import block_digest
 from lanspread.sync.bell import Bell, wait_any
 from lanspread.sync.session import Session
 from lanspread.transfer.buffers import Buffers
-from lanspread.transfer.operation import Operation, RateMeter, SourceRates
+from lanspread.transfer.intake import Intake
+from lanspread.transfer.operation import Operation, RateMeter
 from lanspread.transfer.paths import open_source
 from lanspread.transfer.plan import (
     Assignment,
@@ -79,7 +80,7 @@ class Download:
         self._written = Bell()
         self._finished = trio.Event()
         self.bytes_fetched = 0
-        self._source_rates = SourceRates(trio.current_time())
+        self._intake = Intake(context.down, trio.current_time())
 
     async def fetch(
         self,
@@ -137,7 +138,7 @@ class Download:
         try:
             await self._check_unknown(session, work.reference)
             async with (
-                open_source(session, self._context.down, self._context.lane_dialer) as source,
+                open_source(session, self._intake, self._context.lane_dialer) as source,
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(self._watch, session, nursery.cancel_scope)
@@ -255,7 +256,6 @@ class Download:
                 work.schedule.answered(assignment, trio.current_time())
                 self._changed.ring()
                 self.bytes_fetched += len(into)
-                self._source_rates.add(source.peer_id, len(into))
                 await self._context.threads.run(_verify_and_write, work.transaction, chunk, into)
                 self._note_done(assignment, work)
             finally:
@@ -277,10 +277,10 @@ class Download:
         """Tell how far it is, until cancelled."""
         operation = self._operation
         meter = RateMeter()
-        meter.add(trio.current_time(), self.bytes_fetched)
+        meter.add(trio.current_time(), self._intake.total)
         while True:
             await trio.sleep(limits.PROGRESS_INTERVAL_S)
-            rate = meter.add(trio.current_time(), self.bytes_fetched)
+            rate = meter.add(trio.current_time(), self._intake.total)
             left = operation.total_bytes - operation.done_bytes
             self._context.publish(
                 DownloadProgress(
@@ -291,7 +291,7 @@ class Download:
                     rate=rate,
                     eta_s=left / rate if rate > 0 else None,
                     sources=tuple(sorted(self._in_use)),
-                    source_rates=self._source_rates.measure(trio.current_time()),
+                    source_rates=self._intake.rates.measure(trio.current_time()),
                 )
             )
 

@@ -79,7 +79,7 @@ class SourceRates:
         rates = {}
         for peer_id, total in self._totals.items():
             if peer_id not in self._meters:
-                # Chunks come whole: one that came since the last look was on its way for longer.
+                # What came since the last look may have been on its way for longer.
                 # For who joined late that is too low, until the next look.
                 self._meters[peer_id] = RateMeter()
                 self._meters[peer_id].add(self._began, 0)

@@ -16,7 +16,7 @@ from lanspread import limits
 from lanspread.sync.errors import SyncError
 from lanspread.sync.session import Session
 from lanspread.transfer.bulk.lanes import FetchingLane, LaneDialer, bulk_port
-from lanspread.transfer.ratelimit import RateLimit
+from lanspread.transfer.ratelimit import Limit
 from lanspread.transfer.source import ChunkRequest, ChunkSource, QuicSource, source_errors
 from lanspread.transport.lane import LaneBroken
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def open_source(
-    session: Session, down: RateLimit, dialer: LaneDialer | None
+    session: Session, down: Limit, dialer: LaneDialer | None
 ) -> AsyncIterator[ChunkSource]:
     """The peer of a session as a source of chunks, by the best path there is, inside the block.
 
@@ -35,7 +35,7 @@ async def open_source(
     if dialer is None or bulk_port(session) is None:
         yield quic
         return
-    source = _LaneSource(quic)
+    source = _LaneSource(quic, down)
     async with trio.open_nursery() as nursery:
         for _ in range(limits.LANES_PER_SOURCE):
             nursery.start_soon(source.keep_lane, dialer)
@@ -48,8 +48,9 @@ async def open_source(
 class _LaneSource:
     """Chunks over lanes, and over QUIC while there is none."""
 
-    def __init__(self, quic: QuicSource) -> None:
+    def __init__(self, quic: QuicSource, down: Limit) -> None:
         self._quic = quic
+        self._down = down
         self._up: set[FetchingLane] = set()
         self._free: list[FetchingLane] = []
         self._changed = trio.lowlevel.ParkingLot()
@@ -82,7 +83,7 @@ class _LaneSource:
         pause = limits.LANE_RETRY_S
         while True:
             try:
-                async with dialer.open_lane(self._quic.session) as lane:
+                async with dialer.open_lane(self._quic.session, self._down) as lane:
                     self._up.add(lane)
                     self._free.append(lane)
                     self._changed.unpark_all()

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from typing import Protocol
 
 import trio
 
 from lanspread.sync.fair_queue import Entry, FairQueue
+from lanspread.sync.session import Session
 from lanspread.transfer.operation import RateMeter
 
 _SILENT_S = 5.0
 _SLICE_S = 0.25
 # Bytes are measured this often: a fast transfer takes thousands of times a second.
 _MEASURE_S = 0.05
+
+
+class Limit(Protocol):
+    """What fetching asks before it takes more. Bytes."""
+
+    def piece(self, most: int) -> int:
+        """As `RateLimit.piece`."""
+
+    async def take(self, amount: int, session: Session, /) -> None:
+        """As `RateLimit.take`."""
 
 
 class RateLimit:

@@ -22,7 +22,7 @@ from lanspread.sync.errors import (
     SyncError,
 )
 from lanspread.sync.session import Session
-from lanspread.transfer.ratelimit import RateLimit
+from lanspread.transfer.ratelimit import Limit
 
 
 class SourceError(Exception):
@@ -83,7 +83,7 @@ class ChunkSource(Protocol):
 class QuicSource:
     """Chunks over streams of the session's own QUIC connection."""
 
-    def __init__(self, session: Session, down: RateLimit) -> None:
+    def __init__(self, session: Session, down: Limit) -> None:
         self.session = session
         self._down = down
 

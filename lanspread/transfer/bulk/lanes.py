@@ -19,7 +19,7 @@ from lanspread.sync import messages as m
 from lanspread.sync.errors import PeerMisbehaved, RequestRefused
 from lanspread.sync.session import Session
 from lanspread.transfer.bulk.pieces import PieceSize
-from lanspread.transfer.ratelimit import RateLimit
+from lanspread.transfer.ratelimit import Limit
 from lanspread.transfer.source import ChunkRequest
 from lanspread.transport.framing import FrameError, frame, read_frame
 from lanspread.transport.lane import Lane, LaneBroken, Wire, dialing_context
@@ -40,7 +40,7 @@ def bulk_port(session: Session) -> int | None:
 class FetchingLane:
     """A lane that has been let in."""
 
-    def __init__(self, lane: Lane, session: Session, down: RateLimit) -> None:
+    def __init__(self, lane: Lane, session: Session, down: Limit) -> None:
         self._lane = lane
         self._session = session
         self._down = down
@@ -127,15 +127,14 @@ def _check_answer(wire: Wire, length: int) -> None:
 class LaneDialer:
     """Brings lanes to the peers of sessions."""
 
-    def __init__(self, network: BulkNetwork, threads: Threads, down: RateLimit) -> None:
+    def __init__(self, network: BulkNetwork, threads: Threads) -> None:
         self._network = network
         self._threads = threads
-        self._down = down
         self._context: ssl.SSLContext = dialing_context()
         self._lanes = trio.CapacityLimiter(limits.MAX_LANES_FETCHING)
 
     @asynccontextmanager
-    async def open_lane(self, session: Session) -> AsyncIterator[FetchingLane]:
+    async def open_lane(self, session: Session, down: Limit) -> AsyncIterator[FetchingLane]:
         """One lane to the session's peer, inside the block; also waits where there are too many.
 
         Raises `LaneBroken` if none can be had, and the errors of a session.
@@ -155,7 +154,7 @@ class LaneDialer:
                     lane = await self._bring(address, session, ticket)
                 if lane is None:
                     raise LaneBroken(f"{address} does not answer: is TCP blocked?")
-                yield FetchingLane(lane, session, self._down)
+                yield FetchingLane(lane, session, down)
             finally:
                 if lane is not None:
                     lane.close()

@@ -49,7 +49,6 @@ async def open_bulk(
     threads: Threads,
     entropy: Entropy,
     up: RateLimit,
-    down: RateLimit,
     warn: Callable[[str, str, str], None],
 ) -> AsyncIterator[Bulk]:
     """Take lanes on the addresses of the UDP listeners until the block is left.
@@ -60,7 +59,7 @@ async def open_bulk(
     if network is None:
         yield Bulk(handlers=server.handlers())
         return
-    dialer = LaneDialer(network, threads, down)
+    dialer = LaneDialer(network, threads)
     with ExitStack() as stack:
         try:
             listeners = _listen(network, bound)
