@@ -70,10 +70,9 @@ class FetchingLane:
                 self.broken.set()
 
     async def _fetch(self, request: ChunkRequest, into: memoryview) -> None:
-        message = m.GetGameFileChunk(
+        question: m.GetGameFileChunk | None = m.GetGameFileChunk(
             id=request.game_id, manifest_hash=request.manifest_hash, extents=request.extents
         )
-        question: m.GetGameFileChunk | None = message
         at = 0
         while at < len(into):
             size = self._down.piece(self._pieces.of(len(into) - at))
