@@ -242,30 +242,71 @@ async def test_a_file_that_changed_is_a_clear_answer(tmp_path: Path) -> None:
             assert caught.value.code == "Changed"
 
 
+def put_large_file(folder: Path) -> list[list[int]]:
+    """More than any buffer on the way holds, behind the others of Quake; its extents."""
+    file = folder / "games" / "Quake" / "zz.bin"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(bytes(limits.MAX_CHUNK_BYTES))
+    return [[len(PATHS), 0, limits.MAX_CHUNK_BYTES]]
+
+
+async def ask_and_read_nothing(lane: Lane, game: Message, extents: list[list[int]]) -> None:
+    await lane.tls.send_all(
+        message(
+            "GetGameFileChunk", id="Quake", manifest_hash=game["manifest_hash"], extents=extents
+        )
+    )
+    assert (await lane.message())["type"] == "ChunkData"
+
+
 async def test_who_would_wait_for_long_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that send are busy with one who does not read: the answer is Busy, not silence."""
     monkeypatch.setattr(limits, "MAX_LANES_SENDING", 1)
     monkeypatch.setattr(limits, "LANE_QUEUE_S", 0.2)
-    (tmp_path / "games" / "Quake").mkdir(parents=True)
-    (tmp_path / "games" / "Quake" / "zz.bin").write_bytes(bytes(limits.MAX_CHUNK_BYTES))
+    large = put_large_file(tmp_path)
     async with serving_ours(tmp_path) as (session, game), brought_lane(session) as lane:
-        large = [[len(PATHS), 0, limits.MAX_CHUNK_BYTES]]
         async with brought_lane(session) as idler:
-            await idler.tls.send_all(
-                message(
-                    "GetGameFileChunk",
-                    id="Quake",
-                    manifest_hash=game["manifest_hash"],
-                    extents=large,
-                )
-            )
-            assert (await idler.message())["type"] == "ChunkData"
+            await ask_and_read_nothing(idler, game, large)
             with pytest.raises(Refused) as caught:
                 await lane.chunk("Quake", game["manifest_hash"], [[0, 0, 1]])
             assert caught.value.code == "Busy"
         assert await lane.chunk("Quake", game["manifest_hash"], [[0, 0, 1]])
+
+
+async def test_more_identities_of_one_host_get_no_more_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two turns is left for somebody at another address."""
+    monkeypatch.setattr(limits, "MAX_LANES_SENDING", 2)
+    monkeypatch.setattr(limits, "LANE_QUEUE_S", 0.2)
+    large = put_large_file(tmp_path)
+    write_game(tmp_path, "Quake")
+    async with open_ours(tmp_path) as ours, open_node() as one, open_node() as other:
+        first = await one.dial(port_of(ours))
+        second = await other.dial(port_of(ours))
+        assert first.link is not second.link
+        game = await until_listed(first, "Quake")
+        async with brought_lane(first) as idler, brought_lane(second) as lane:
+            await ask_and_read_nothing(idler, game, large)
+            with pytest.raises(Refused) as caught:
+                await lane.chunk("Quake", game["manifest_hash"], [[0, 0, 1]])
+            assert caught.value.code == "Busy"
+
+
+async def test_a_lane_on_which_nothing_is_asked_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LANE_IDLE_S", 0.2)
+    async with serving_ours(tmp_path) as (session, game):
+        async with brought_lane(session) as lane:
+            assert await lane.chunk("Quake", game["manifest_hash"], [[0, 0, 1]])
+            with trio.fail_after(5):
+                assert await lane.is_cut()
+        assert session.link.closed is None
+        async with brought_lane(session) as lane:
+            assert await lane.chunk("Quake", game["manifest_hash"], [[0, 0, 1]])
 
 
 async def test_a_thousand_connections_keep_nobody_out_for_long(tmp_path: Path) -> None:
