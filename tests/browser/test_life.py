@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,7 +171,7 @@ def test_the_name_is_changed_and_others_see_it(pair: Pair, page: Page) -> None:
 def test_a_peer_that_leaves_in_the_middle(pair: Pair, page: Page) -> None:
     page.goto(f"{pair.url}&game=tetris")
     action(page, "Download").click()
-    expect(page.locator("#game-meter")).to_contain_text("from other")
+    page.wait_for_function("() => document.querySelector('#game-meter progress')?.value > 0")
     pair.other.process.send_signal(signal.SIGTERM)
     expect(page.locator("#game-meter")).to_contain_text("Waiting for a peer that has it")
     expect(page.locator(".peer").filter(has_text="other")).to_contain_text("Gone")
@@ -180,9 +179,14 @@ def test_a_peer_that_leaves_in_the_middle(pair: Pair, page: Page) -> None:
     action(page, "Cancel").click()
     expect(toast(page, "tetris: cancelled")).to_be_visible()
     expect(page.locator("#game-meter")).to_be_hidden()
-    # What came before it vanished is kept; if nothing did, the game is not on the shelf any more.
-    said = page.locator("#game-gone:visible, #game-standing:visible")
-    expect(said.filter(has_text=re.compile("nobody", re.IGNORECASE))).to_have_count(1)
+    # What came before it vanished is kept, and can be removed; then nobody is left who has it.
+    expect(page.locator("#game-standing")).to_have_text("Partly here")
+    expect(page.locator("#game-detail")).to_contain_text("Nobody else who is connected now")
+    action(page, "Remove").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Remove").click()
+    expect(toast(page, "The download of tetris is removed")).to_be_visible()
+    expect(page.locator("#game-gone")).to_contain_text("nobody who is connected has it")
+    assert not (pair.folder / "ours" / "games" / "tetris").exists()
 
 
 def test_a_peer_that_vanishes_without_a_goodbye(tmp_path: Path, page: Page) -> None:
