@@ -100,9 +100,7 @@ MAX_SERVED_PAGED_PER_SESSION: Final = 8
 # Pages of answers being sent at once, over all sessions: each holds up to a message.
 MAX_SERVED_PAGES: Final = 64
 # What a downloader asks for in one request, by the size of the game.
-CHUNK_BYTES: Final = 4 * MIB
-# So many chunks of a download may be here and not yet verified and written; then no more is asked.
-MAX_UNWRITTEN_CHUNKS: Final = 4
+CHUNK_BYTES: Final = 8 * MIB
 # What one download may have in its buffers, asked for or being written, over all sources.
 MAX_DOWNLOAD_BUFFER_BYTES: Final = 96 * MIB
 MIN_CHUNK_BYTES: Final = 256 * KIB

@@ -75,6 +75,11 @@ def block_digest(data: bytes | bytearray | memoryview) -> bytes:
     return blake3(data).digest()
 
 
+def block_hasher() -> blake3:
+    """For a block that comes in parts: `update` with each; `digest` then is as `block_digest`."""
+    return blake3()
+
+
 def version_of(version_ini: bytes) -> str:
     """The version that a sentinel carries: its first line, cleaned."""
     lines = version_ini[:VERSION_BYTES].decode("utf-8", "replace").splitlines()

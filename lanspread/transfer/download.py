@@ -9,7 +9,6 @@ Source: ARCHITECTURE.md, "Downloading".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import partial
 
 import attrs
@@ -21,16 +20,15 @@ from lanspread.errors import LanspreadError
 from lanspread.events import DownloadProgress
 from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
-from lanspread.fs.manifest import block_digest
 from lanspread.sync.bell import Bell, wait_any
 from lanspread.sync.session import Session
+from lanspread.transfer.arriving import ArrivingChunk
 from lanspread.transfer.buffers import Buffers
 from lanspread.transfer.intake import Intake
 from lanspread.transfer.operation import Operation, RateMeter
 from lanspread.transfer.paths import open_source
 from lanspread.transfer.plan import (
     Assignment,
-    Chunk,
     Plan,
     blocks_to_fetch,
     chunk_bytes_for,
@@ -249,14 +247,15 @@ class Download:
         """Fetch, verify and write one chunk; False if another source was done with it first."""
         chunk = assignment.chunk
         request = ChunkRequest(self._game_id, work.reference.manifest_hash, chunk.extents())
+        arriving = ArrivingChunk(chunk, into, work.transaction.write)
         with trio.CancelScope() as scope:
             self._scopes[assignment] = scope
             try:
-                await source.fetch(request, into)
+                await source.fetch(request, arriving)
                 work.schedule.answered(assignment, trio.current_time())
                 self._changed.ring()
                 self.bytes_fetched += len(into)
-                await self._context.threads.run(_verify_and_write, work.transaction, chunk, into)
+                await self._context.threads.run(arriving.finish)
                 self._note_done(assignment, work)
             finally:
                 del self._scopes[assignment]
@@ -317,20 +316,3 @@ class _Work:
     transaction: DownloadTransaction
     # What was there before anything was fetched.
     known_bytes: int
-
-
-def _verify_and_write(transaction: DownloadTransaction, chunk: Chunk, view: memoryview) -> None:
-    """Verify every block of a chunk, then write them all. Blocking."""
-    at = 0
-    for block in chunk.blocks():
-        if block_digest(view[at : at + block.length]) != block.digest:
-            raise SourceLied("it sent bytes that do not match their digest")
-        at += block.length
-    transaction.write(_placed(chunk, view))
-
-
-def _placed(chunk: Chunk, view: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    at = 0
-    for block in chunk.blocks():
-        yield block.file, block.offset, view[at : at + block.length]
-        at += block.length

@@ -17,7 +17,13 @@ from lanspread.sync.errors import SyncError
 from lanspread.sync.session import Session
 from lanspread.transfer.bulk.lanes import FetchingLane, LaneDialer, bulk_port
 from lanspread.transfer.ratelimit import Limit
-from lanspread.transfer.source import ChunkRequest, ChunkSource, QuicSource, source_errors
+from lanspread.transfer.source import (
+    Arriving,
+    ChunkRequest,
+    ChunkSource,
+    QuicSource,
+    source_errors,
+)
 from lanspread.transport.lane import LaneBroken
 
 _log = structlog.get_logger(__name__)
@@ -65,18 +71,18 @@ class _LaneSource:
     def side_by_side(self) -> int:
         return max(1, len(self._up))
 
-    async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
+    async def fetch(self, request: ChunkRequest, arriving: Arriving) -> None:
         lane = await self._take()
         if lane is not None:
             try:
                 with source_errors():
-                    await lane.fetch(request, into)
+                    await lane.fetch(request, arriving)
                 return
             except LaneBroken as error:
                 _log.info("a lane broke", peer=self.peer_id, why=str(error))
             finally:
                 self._give_back(lane)
-        await self._quic.fetch(request, into)
+        await self._quic.fetch(request, arriving)
 
     async def keep_lane(self, dialer: LaneDialer) -> None:
         """Keep one lane up, until cancelled."""

@@ -62,6 +62,22 @@ class ChunkRequest:
         return sum(extent[2] for extent in self.extents)
 
 
+class Arriving(Protocol):
+    """Where the bytes of a chunk go (`lanspread.transfer.arriving`)."""
+
+    def begin(self) -> memoryview:
+        """The buffer, as long as the request; to be filled from its beginning to its end.
+
+        Who takes over from another begins anew: nothing that is in it counts.
+        """
+
+    def came(self, filled: int) -> None:
+        """The first `filled` bytes are there, and are verified now. Blocks. Raises `SourceLied`.
+
+        Only for a source that has a thread at work anyway; what it does not say is verified later.
+        """
+
+
 class ChunkSource(Protocol):
     """One peer that has the game."""
 
@@ -72,8 +88,8 @@ class ChunkSource(Protocol):
     def side_by_side(self) -> int:
         """How many answers can come at the full rate at once; asked for fewer, part is idle."""
 
-    async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
-        """Fill `into`, which is as long as the request. Raises `SourceError`.
+    async def fetch(self, request: ChunkRequest, arriving: Arriving) -> None:
+        """Fill the buffer of `arriving`. Raises `SourceError`.
 
         Cancelled, it tells the source to stop; what is in the buffer then is to be thrown away, and
         nothing writes to it any more.
@@ -95,11 +111,11 @@ class QuicSource:
     def side_by_side(self) -> int:
         return 1
 
-    async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
+    async def fetch(self, request: ChunkRequest, arriving: Arriving) -> None:
         message = m.GetGameFileChunk(
             id=request.game_id, manifest_hash=request.manifest_hash, extents=request.extents
         )
-        await self._receive(message, m.ChunkData, into)
+        await self._receive(message, m.ChunkData, arriving.begin())
 
     async def fetch_file(self, game_id: str, manifest_hash: bytes, path: str, size: int) -> bytes:
         """A whole small file. Raises `SourceError`."""

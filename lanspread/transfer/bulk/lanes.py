@@ -20,13 +20,15 @@ from lanspread.sync.errors import PeerMisbehaved, RequestRefused
 from lanspread.sync.session import Session
 from lanspread.transfer.bulk.pieces import PieceSize
 from lanspread.transfer.ratelimit import Limit
-from lanspread.transfer.source import ChunkRequest
+from lanspread.transfer.source import Arriving, ChunkRequest
 from lanspread.transport.framing import FrameError, frame, read_frame
 from lanspread.transport.lane import Lane, LaneBroken, Wire, dialing_context
 
 FEATURE = "bulk_port"
 _LEAST_PORT = 1_024
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+# What is received before it is verified: few calls, and still in the cache of one core.
+_STEP_BYTES = limits.MIB
 
 
 def bulk_port(session: Session) -> int | None:
@@ -49,7 +51,7 @@ class FetchingLane:
         # Whether anything ever came of it.
         self.has_answered = False
 
-    async def fetch(self, request: ChunkRequest, into: memoryview) -> None:
+    async def fetch(self, request: ChunkRequest, arriving: Arriving) -> None:
         """As `ChunkSource.fetch`, one at a time. Raises `LaneBroken`, and the errors of a session.
 
         After anything but a refusal the lane is no good any more, and `broken` is set.
@@ -57,7 +59,7 @@ class FetchingLane:
         whole = False
         try:
             with self._session.expecting():
-                await self._fetch(request, into)
+                await self._fetch(request, arriving)
             whole = self.has_answered = True
         except RequestRefused:
             whole = True
@@ -69,16 +71,16 @@ class FetchingLane:
             if not whole:
                 self.broken.set()
 
-    async def _fetch(self, request: ChunkRequest, into: memoryview) -> None:
+    async def _fetch(self, request: ChunkRequest, arriving: Arriving) -> None:
         question: m.GetGameFileChunk | None = m.GetGameFileChunk(
             id=request.game_id, manifest_hash=request.manifest_hash, extents=request.extents
         )
+        into = arriving.begin()
         at = 0
         while at < len(into):
             size = self._down.piece(self._pieces.of(len(into) - at))
             began = trio.current_time()
-            with into[at : at + size] as piece:
-                await self._lane.run(_receiver(question, len(into), piece))
+            await self._lane.run(_receiver(question, arriving, into, at, at + size))
             question = None
             await self._down.take(size, self._session)
             self._pieces.took(size, trio.current_time() - began)
@@ -93,9 +95,13 @@ class FetchingLane:
 
 
 def _receiver(
-    question: m.GetGameFileChunk | None, length: int, piece: memoryview
+    question: m.GetGameFileChunk | None,
+    arriving: Arriving,
+    into: memoryview,
+    start: int,
+    end: int,
 ) -> Callable[[Wire], None]:
-    """Fills `piece`; before the first of an answer of `length` bytes the question is sent.
+    """Receives and verifies the bytes from `start` to `end`; first of all it asks, if it is to.
 
     In one call: each way between the event loop and a thread costs what 100 KiB cost.
     """
@@ -103,8 +109,12 @@ def _receiver(
     def receive(wire: Wire) -> None:
         if question is not None:
             wire.send(frame(codec.encode(question)))
-            _check_answer(wire, length)
-        wire.receive_into(piece)
+            _check_answer(wire, len(into))
+        for at in range(start, end, _STEP_BYTES):
+            filled = min(end, at + _STEP_BYTES)
+            with into[at:filled] as step:
+                wire.receive_into(step)
+            arriving.came(filled)
 
     return receive
 
