@@ -24,6 +24,8 @@ _CHUNK_S = 0.1
 _TURN_S = 0.002
 _IDLE_SHARE = 0.02
 _FIRST_DEPTH = 2
+# Not more than this at once of a source that is not known yet: it may be slow.
+_FIRST_BYTES = 4 * limits.MIB
 # Of a source that is not known yet nothing is expected; one that knows nothing better to do helps
 # out when an answer will not come within this time.
 _UNKNOWN_HELP_S = 0.25
@@ -169,9 +171,8 @@ class Schedule:
     def _size(self, source: _Source, now: float) -> int:
         """What a source is asked for at once: so much as it sends in a moment, less at the end."""
         rate = source.estimate.rate(now)
-        size = float(self._chunk_bytes)
-        if rate is not None:
-            size = min(size, rate * _CHUNK_S)
+        most = _FIRST_BYTES if rate is None else rate * _CHUNK_S
+        size = min(float(self._chunk_bytes), most)
         size = min(size, self.plan.waiting_bytes / (2 * len(self._sources)))
         return max(round(size), limits.MIN_CHUNK_BYTES)
 

@@ -62,7 +62,7 @@ def simulate(
     sources: dict[str, Source],
     *,
     chunk_bytes: int = limits.CHUNK_BYTES,
-    most_held: int = 24,
+    most_held: int = limits.MAX_DOWNLOAD_BUFFER_BYTES // limits.CHUNK_BYTES,
     write_s: float = 0.005,
 ) -> Run:
     """Fetch everything as the shell does: ask at each change, and look ten times a second."""
@@ -135,6 +135,19 @@ def test_a_very_slow_source_never_holds_up_a_fast_one(slow: float) -> None:
     run = simulate(plan_of([4 * MIB] * 50), {"slow": Source(slow * MB), "fast": Source(100 * MB)})
     # Alone the fast one needs 2.1 s.
     assert run.seconds <= 2.1 * 1.15
+
+
+def test_less_is_asked_of_one_that_is_not_known_yet() -> None:
+    schedule = Schedule(plan_of([MIB] * 200), limits.CHUNK_BYTES, 24)
+    schedule.join("new", anew=True)
+    while (first := schedule.next("new", 0.0)) is not None:
+        assert first.chunk.length <= 4 * MIB
+        last = first
+    schedule.answered(last, 0.01)
+    schedule.done(last)
+    later = schedule.next("new", 0.01)
+    assert later is not None
+    assert later.chunk.length == limits.CHUNK_BYTES
 
 
 def test_a_source_far_away_is_never_without_a_request() -> None:
