@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 
+from benchmarks.memory import bring_in
 from benchmarks.processes import Result, cpu_s, forget_peak, peak_mib, stop
 from benchmarks.tools.tool import free_port
 
@@ -190,6 +191,7 @@ class Syncthing:
             receiver.wait_ready(None, self.source_home)
             for pid in (self.source.pid, receiver.pid):
                 forget_peak(pid)
+            bring_in(self.total_bytes)
             before = cpu_s(self.source.pid), cpu_s(receiver.pid)
             began = time.monotonic()
             receiver.synchronise(self.files)

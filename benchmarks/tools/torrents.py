@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from benchmarks.folders import make_durable
+from benchmarks.memory import bring_in
 from benchmarks.processes import Child, Result, forget_peak
 
 END = Path(__file__).with_name("torrent_end.py")
@@ -32,6 +33,7 @@ class Torrent:
         try:
             leecher.line()
             forget_peak(self.seeder.pid)
+            bring_in(self.total_bytes)
             before = self.seeder.cpu_s(), leecher.cpu_s()
             began = time.monotonic()
             leecher.release()
