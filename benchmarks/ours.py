@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks.conditions import put_away
 from benchmarks.downloads import Way, download
 from benchmarks.folders import Shape, different, make_durable, make_games, warm
 from benchmarks.our_peer import RunningPeer, running_peer, wait_until_offered
-from benchmarks.places import clear
 from benchmarks.processes import Result
 
 
@@ -36,7 +36,7 @@ def our_targets(
 
     What they fetched stays in `folder`, target0 and so on, until the next ones come.
     """
-    clear(folder)
+    put_away(folder)
     options = [part for source in sources for part in ("--peer", source.address)]
     with ExitStack() as stack:
         targets = [

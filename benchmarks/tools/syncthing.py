@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 
+from benchmarks.conditions import bring_memory_in
 from benchmarks.processes import Result, cpu_s, forget_peak, peak_mib, stop
 from benchmarks.tools.tool import free_port
 
@@ -188,6 +189,7 @@ class Syncthing:
         receiver = Instance(home)
         try:
             receiver.wait_ready(None, self.source_home)
+            bring_memory_in(self.total_bytes)
             for pid in (self.source.pid, receiver.pid):
                 forget_peak(pid)
             before = cpu_s(self.source.pid), cpu_s(receiver.pid)

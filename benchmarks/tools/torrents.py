@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.conditions import bring_memory_in
 from benchmarks.folders import make_durable
 from benchmarks.processes import Child, Result, forget_peak
 
@@ -31,6 +32,7 @@ class Torrent:
         )  # fmt: skip
         try:
             leecher.line()
+            bring_memory_in(self.total_bytes)
             forget_peak(self.seeder.pid)
             before = self.seeder.cpu_s(), leecher.cpu_s()
             began = time.monotonic()
