@@ -11,9 +11,9 @@ from pathlib import Path
 import attrs
 
 from benchmarks.claims import Claim, cpu_ratio, rate_ratio
-from benchmarks.conditions import put_away
 from benchmarks.downloads import Way, download
 from benchmarks.folders import FLAT, LARGE, MIB, MIXED, SMALL, TEN_GB, Shape, bytes_below, link_copy
+from benchmarks.leftovers import put_away
 from benchmarks.our_peer import RunningPeer, start_peer
 from benchmarks.ours import (
     check_arrived,

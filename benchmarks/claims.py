@@ -61,8 +61,9 @@ def cpu_ratio(rows: Mapping[str, Row], text: str, one: str, other: str, limit: f
     return Claim(text, value, limit, bound="at most", unit=" x")
 
 
-def passed(claims: Sequence[Claim]) -> bool:
-    return all(claim.passed for claim in claims)
+def failures(claims: Sequence[Claim]) -> list[str]:
+    """What did not pass; empty if all did."""
+    return [claim.text for claim in claims if not claim.passed]
 
 
 def print_claims(claims: Sequence[Claim]) -> None:

@@ -9,23 +9,20 @@ from __future__ import annotations
 import enum
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import attrs
 
-from benchmarks.conditions import bring_memory_in
 from benchmarks.folders import bytes_below
+from benchmarks.memory import bring_in
 from benchmarks.our_peer import LOOP_LAG, Calls, RunningPeer
 from benchmarks.processes import Result, forget_peak, written_bytes
 
 SAMPLE_S = 0.05
-# The list of all connections takes the kernel some milliseconds: more often, it would be felt.
-LINK_SAMPLE_S = 0.4
-LINKED_SHARE = 0.75  # of the samples in which something went over loopback
+SENTINEL = "version.ini"
 GROWTH_BYTES = 64 * 1024  # less than this is a journal, not the game
 
 
@@ -53,17 +50,23 @@ def download(
     it. What came twice does not count for the rate.
     """
     everyone = [*sources, *targets]
-    total = bytes_below(sources[-1].games / game_id) * len(targets)
-    bring_memory_in(total)
     for peer in everyone:
         forget_peak(peer.child.pid)
+    game = sources[-1].games / game_id
+    total = bytes_below(game) * len(targets)
+    # The sentinel alone is no chunk: a peer asks for it by itself, over QUIC on either path.
+    chunks = bytes_below(game) - (game / SENTINEL).stat().st_size
+    fetched = [target.fetched_bytes() for target in targets]
+    bring_in(total)
     before = {peer.child.pid: peer.child.cpu_s() for peer in everyone}
-    with Watch(targets[0], sources) as watch, ThreadPoolExecutor(len(targets)) as pool:
+    with Watch(targets[0]) as watch, ThreadPoolExecutor(len(targets)) as pool:
         began = time.monotonic()
         took = list(pool.map(lambda target: _fetch(target, game_id, heard), targets))
         seconds = time.monotonic() - began
     if way is not None:
-        check_way(way, watch.linked, watch.samples)
+        for target, earlier in zip(targets, fetched, strict=True):
+            now = target.fetched_bytes()
+            check_way(way, {path: now[path] - earlier[path] for path in now}, chunks)
     cpu = {
         peer.child.pid: peer.child.cpu_s() - before[peer.child.pid]
         for peer in everyone
@@ -115,24 +118,27 @@ def _fetch(target: RunningPeer, game_id: str, heard: Callable[[dict[str, Any]], 
                     continue
 
 
-def check_way(way: Way, linked: int, samples: int) -> None:
-    """Raise unless the bytes went the way that the benchmark's name says."""
-    if way is Way.QUIC and linked:
-        raise SystemExit("the QUIC path was asked for, and the peers had a TCP connection")
-    if way is Way.BULK and (not samples or linked < samples * LINKED_SHARE):
-        raise SystemExit(f"the bulk path was there in {linked} of {samples} samples only")
+def check_way(way: Way, by_path: Mapping[str, float], chunk_bytes: int) -> None:
+    """Raise unless all chunks went the way that the benchmark's name says.
+
+    `by_path` is what the target counted of those that it fetched, and `chunk_bytes` what the game
+    is. With several sources some may come twice, and count twice.
+    """
+    other = Way.QUIC if way is Way.BULK else Way.BULK
+    if by_path[other] or by_path[way] < chunk_bytes:
+        raise SystemExit(
+            f"of {chunk_bytes} bytes in chunks {by_path[way]:.0f} came by the {way} path, "
+            f"and {by_path[other]:.0f} by the {other} path"
+        )
 
 
 class Watch:
-    """Looks at the first target and the sources while the transfer runs, 20 times a second."""
+    """Looks at the first target while the transfer runs, 20 times a second."""
 
-    def __init__(self, target: RunningPeer, sources: Sequence[RunningPeer]) -> None:
+    def __init__(self, target: RunningPeer) -> None:
         self._target = target.child.pid
-        self._sources = [source.child.pid for source in sources]
         self._thread = threading.Thread(target=self._run)
         self._end = threading.Event()
-        self.samples = 0
-        self.linked = 0
         self.longest_stall_s = 0.0
 
     def __enter__(self) -> Self:
@@ -150,60 +156,11 @@ class Watch:
 
     def _run(self) -> None:
         written = written_bytes(self._target)
-        carried = loopback_bytes()
         grown_at = time.monotonic()
-        looked_at = grown_at - LINK_SAMPLE_S
         while not self._end.wait(SAMPLE_S):
             now, total = time.monotonic(), written_bytes(self._target)
-            before, carried = carried, loopback_bytes()
-            if carried >= before + GROWTH_BYTES and now >= looked_at + LINK_SAMPLE_S:
-                looked_at = now
-                self.samples += 1
-                self.linked += are_linked(self._target, self._sources)
-            if total >= written + GROWTH_BYTES:
-                # What follows the last growth is the sync at the end: no stall.
-                self.longest_stall_s = max(self.longest_stall_s, now - grown_at)
-                written, grown_at = total, now
-
-
-def loopback_bytes() -> int:
-    """What went over 127.0.0.1 since the machine started."""
-    for line in Path("/proc/net/dev").read_text().splitlines():
-        name, _, numbers = line.partition(":")
-        if name.strip() == "lo":
-            return int(numbers.split()[0])
-    raise ValueError("no lo in /proc/net/dev")
-
-
-def are_linked(target: int, sources: Sequence[int]) -> bool:
-    """Whether the target has an established TCP connection over IPv4 with one of the sources."""
-    lines = Path(f"/proc/{target}/net/tcp").read_text().splitlines()[1:]
-    mine = established(lines, sockets_of(target))
-    theirs = {pair for source in sources for pair in established(lines, sockets_of(source))}
-    return any((there, here) in theirs for here, there in mine)
-
-
-def sockets_of(pid: int) -> set[str]:
-    """The inodes of the process's sockets; none of one that has ended."""
-    try:
-        links = [_target_of(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
-    except (FileNotFoundError, ProcessLookupError):
-        return set()
-    return {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
-
-
-def established(lines: Sequence[str], inodes: set[str]) -> set[tuple[int, int]]:
-    """Ports of the lines of `/proc/net/tcp` in state 1 whose socket is one of `inodes`."""
-    found = set()
-    for line in lines:
-        fields = line.split()
-        if fields[3] == "01" and fields[9] in inodes:
-            found.add((int(fields[1].split(":")[1], 16), int(fields[2].split(":")[1], 16)))
-    return found
-
-
-def _target_of(path: Path) -> str:
-    try:
-        return str(path.readlink())
-    except FileNotFoundError:
-        return ""
+            if total < written + GROWTH_BYTES:
+                continue
+            # What follows the last growth is the sync at the end: no stall.
+            self.longest_stall_s = max(self.longest_stall_s, now - grown_at)
+            written, grown_at = total, now

@@ -21,6 +21,8 @@ WAIT_S = 900.0
 PAYLOAD_VARIABLE, PAYLOAD_BYTES = "LANSPREAD_QUIC_PAYLOAD", 1_472
 # Of the last minute.
 LOOP_LAG = "lanspread_loop_lag_p99_seconds"
+# Of whole chunks; a path is `quic` or `bulk`.
+FETCHED = 'lanspread_fetched_bytes_total{{path="{}"}}'
 
 
 @attrs.define
@@ -45,13 +47,18 @@ class RunningPeer:
         return str(self.ready["listen"][0])
 
     def metrics(self) -> dict[str, float]:
-        """Its gauges, by name and labels as they are written."""
+        """Its gauges and counters, by name and labels as they are written."""
         request = urllib.request.Request(
             self.ready["api_url"] + "/metrics",
             headers={"Authorization": f"Bearer {self.ready['token']}"},
         )
         with urllib.request.urlopen(request) as answer:
             return gauges(answer.read().decode())
+
+    def fetched_bytes(self) -> dict[str, float]:
+        """What it has fetched so far, by path."""
+        found = self.metrics()
+        return {path: found[FETCHED.format(path)] for path in ("quic", "bulk")}
 
 
 def gauges(text: str) -> dict[str, float]:

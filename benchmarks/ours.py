@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.conditions import put_away
 from benchmarks.downloads import Way, download
 from benchmarks.folders import Shape, different, make_durable, make_games, warm
+from benchmarks.leftovers import put_away
 from benchmarks.our_peer import RunningPeer, running_peer, wait_until_offered
 from benchmarks.processes import Result
 
@@ -34,6 +34,7 @@ def our_targets(
 ) -> Iterator[list[RunningPeer]]:
     """Peers with nothing, connected to all the sources, that see what these have.
 
+    Each has an address of its own, as machines have: a source shares its turns out by address.
     What they fetched stays in `folder`, target0 and so on, until the next ones come.
     """
     put_away(folder)
@@ -41,7 +42,12 @@ def our_targets(
     with ExitStack() as stack:
         targets = [
             stack.enter_context(
-                running_peer(folder / f"target{number}", *options, *way_options(way))
+                running_peer(
+                    folder / f"target{number}",
+                    *options,
+                    *way_options(way),
+                    listen=f"127.0.0.{number + 2}:0",
+                )
             )
             for number in range(count)
         ]

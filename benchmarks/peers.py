@@ -14,7 +14,6 @@ from pathlib import Path
 import attrs
 
 from benchmarks.claims import Claim, cpu_ratio, rate_ratio
-from benchmarks.conditions import put_away
 from benchmarks.downloads import Way, download
 from benchmarks.folders import (
     LARGE,
@@ -26,6 +25,7 @@ from benchmarks.folders import (
     make_games,
     warm,
 )
+from benchmarks.leftovers import put_away
 from benchmarks.our_peer import RunningPeer, running_peer
 from benchmarks.ours import our_targets, way_options
 from benchmarks.places import place

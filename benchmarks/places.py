@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.conditions import IN_MEMORY
 from benchmarks.folders import file_system, free_bytes
+from benchmarks.leftovers import IN_MEMORY
 
 MEMORY = Path("/dev/shm")
 NAMES = ("disk", "memory")

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from benchmarks.memory import bring_in
 from lanspread import limits
 
 # QUIC packets as on Ethernet; loopback alone would carry far more.
@@ -196,6 +197,7 @@ def stream_between(module: str, total_bytes: int, folder: Path) -> Result:
         port = sender.line()["port"]
         receiver = Child(module, "fetch", str(port), log=folder / "log")
         receiver.line()
+        bring_in(total_bytes)
         before = sender.cpu_s(), receiver.cpu_s()
         receiver.release()
         done = receiver.line()

@@ -67,6 +67,7 @@ from lanspread.transfer.bulk.lanes import LaneDialer
 from lanspread.transfer.bulk.opening import Handlers, open_bulk
 from lanspread.transfer.detail import RemoteManifests
 from lanspread.transfer.manifests import KnownManifests
+from lanspread.transfer.paths import FetchedBytes
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.serve import Server
 from lanspread.transfer.sources import DownloadContext
@@ -106,6 +107,7 @@ class Peer:
         self._access = GameAccess()
         self._manifests = KnownManifests()
         self._lane_dialer: LaneDialer | None = None
+        self._fetched = FetchedBytes()
         self._up = RateLimit(config.max_up)
         self._down = RateLimit(config.max_down)
         self._settings_file = SettingsFile(state.path, seams.threads, self._warn)
@@ -171,6 +173,10 @@ class Peer:
     def bytes_sent(self) -> int:
         """Bytes of games that this peer has served since it started."""
         return self._up.total
+
+    def bytes_fetched(self) -> dict[str, int]:
+        """Bytes of chunks that this peer has fetched since it started, by their path."""
+        return attrs.asdict(self._fetched)
 
     @property
     def published(self) -> PublishedLibrary:
@@ -394,6 +400,7 @@ class Peer:
             threads=self._seams.threads,
             down=self._down,
             lane_dialer=self._lane_dialer,
+            fetched=self._fetched,
             manifests=self._manifests,
             publish=self.events.publish,
             offers=self._merged.offers,

@@ -23,7 +23,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks.conditions import bring_memory_in
+from benchmarks.memory import bring_in
 from benchmarks.processes import Result, cpu_s, forget_peak, peak_mib, stop
 from benchmarks.tools.tool import free_port
 
@@ -189,9 +189,9 @@ class Syncthing:
         receiver = Instance(home)
         try:
             receiver.wait_ready(None, self.source_home)
-            bring_memory_in(self.total_bytes)
             for pid in (self.source.pid, receiver.pid):
                 forget_peak(pid)
+            bring_in(self.total_bytes)
             before = cpu_s(self.source.pid), cpu_s(receiver.pid)
             began = time.monotonic()
             receiver.synchronise(self.files)

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.conditions import bring_memory_in
 from benchmarks.folders import make_durable
+from benchmarks.memory import bring_in
 from benchmarks.processes import Result, cpu_s, peak_mib
 
 SAMPLE_S = 0.05
@@ -34,7 +34,7 @@ def run_command(
     command: Sequence[str], *, senders: Sequence[int], target: Path, total_bytes: int
 ) -> Result:
     """Run the receiving command, then `sync -f`: none of the commands syncs by itself."""
-    bring_memory_in(total_bytes)
+    bring_in(total_bytes)
     before = sum(map(cpu_s, senders))
     began = time.monotonic()
     pid = os.posix_spawnp(command[0], list(command), os.environ)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 
-from benchmarks.conditions import bring_memory_in
 from benchmarks.folders import make_durable
+from benchmarks.memory import bring_in
 from benchmarks.processes import Child, Result, forget_peak
 
 END = Path(__file__).with_name("torrent_end.py")
@@ -32,8 +32,8 @@ class Torrent:
         )  # fmt: skip
         try:
             leecher.line()
-            bring_memory_in(self.total_bytes)
             forget_peak(self.seeder.pid)
+            bring_in(self.total_bytes)
             before = self.seeder.cpu_s(), leecher.cpu_s()
             began = time.monotonic()
             leecher.release()

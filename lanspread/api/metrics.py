@@ -1,11 +1,11 @@
-"""`/metrics`: a few gauges in Prometheus' text format, read at the moment they are asked for."""
+"""`/metrics`: a few numbers in Prometheus' text format, read at the moment they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lanspread.api.runtime import Runtime
@@ -13,12 +13,12 @@ from lanspread.api.runtime import Runtime
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class _Gauges(Collector):
+class _Numbers(Collector):
     def __init__(self, runtime: Runtime, clients: int) -> None:
         self._runtime = runtime
         self._clients = clients
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         status = self._runtime.status()
         events = self._runtime.events
         states = {"running": 0, "waiting": 0, "paused": 0}
@@ -47,10 +47,16 @@ class _Gauges(Collector):
         for state, count in states.items():
             operations.add_metric([state], count)
         yield operations
+        fetched = CounterMetricFamily(
+            "lanspread_fetched_bytes", "Bytes of games fetched in chunks, by path", labels=["path"]
+        )
+        for path, total in self._runtime.bytes_fetched().items():
+            fetched.add_metric([path], total)
+        yield fetched
 
 
 def render(runtime: Runtime, clients: int) -> bytes:
     """The whole page of metrics."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gauges(runtime, clients))
+    registry.register(_Numbers(runtime, clients))
     return generate_latest(registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import trio
@@ -16,6 +17,7 @@ class Runtime(Protocol):
 
     `games`, `peers` and `status` never wait: taken without an await in between, they are one
     snapshot, and it belongs to `events.seq`. `execute` raises `LanspreadError`.
+    `bytes_fetched` counts the chunks of games by their path, `quic` or `bulk`, since the start.
     `cover` is None unless `key` is the one of the game's `cover_url`.
     """
 
@@ -42,6 +44,8 @@ class Runtime(Protocol):
     def peers(self) -> tuple[PeerView, ...]: ...
 
     def status(self) -> StatusView: ...
+
+    def bytes_fetched(self) -> Mapping[str, int]: ...
 
     async def cover(self, game_id: str, key: str) -> Picture | None: ...
 

@@ -139,7 +139,9 @@ class Download:
         try:
             await self._check_unknown(session, work.reference)
             async with (
-                open_source(session, self._intake, self._context.lane_dialer) as source,
+                open_source(
+                    session, self._intake, self._context.lane_dialer, self._context.fetched
+                ) as source,
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(self._watch, session, nursery.cancel_scope)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import attrs
 import structlog
 import trio
 
@@ -29,19 +30,28 @@ from lanspread.transport.lane import LaneBroken
 _log = structlog.get_logger(__name__)
 
 
+@attrs.define
+class FetchedBytes:
+    """Bytes of whole chunks that came by each path; of a chunk that came in part, none."""
+
+    quic: int = 0
+    bulk: int = 0
+
+
 @asynccontextmanager
 async def open_source(
-    session: Session, down: Limit, dialer: LaneDialer | None
+    session: Session, down: Limit, dialer: LaneDialer | None, fetched: FetchedBytes
 ) -> AsyncIterator[ChunkSource]:
     """The peer of a session as a source of chunks, by the best path there is, inside the block.
 
-    `dialer` is None where this side uses no lanes. No fetch may be under way when it is left.
+    `dialer` is None where this side uses no lanes. No fetch may be under way when it is left. What
+    comes is added to `fetched`.
     """
-    quic = QuicSource(session, down)
+    source = _LaneSource(QuicSource(session, down), down, fetched)
     if dialer is None or bulk_port(session) is None:
-        yield quic
+        yield source
         return
-    source = _LaneSource(quic, down)
+    source.be_patient()
     async with trio.open_nursery() as nursery:
         for _ in range(limits.LANES_PER_SOURCE):
             nursery.start_soon(source.keep_lane, dialer)
@@ -54,13 +64,17 @@ async def open_source(
 class _LaneSource:
     """Chunks over lanes, and over QUIC while there is none."""
 
-    def __init__(self, quic: QuicSource, down: Limit) -> None:
+    def __init__(self, quic: QuicSource, down: Limit, fetched: FetchedBytes) -> None:
         self._quic = quic
         self._down = down
+        self._fetched = fetched
         self._up: set[FetchingLane] = set()
         self._free: list[FetchingLane] = []
         self._changed = trio.lowlevel.ParkingLot()
-        # Until then the first lanes may still be on their way.
+        self._patient_until = float("-inf")
+
+    def be_patient(self) -> None:
+        """The first lanes are on their way: chunks wait for them a little."""
         self._patient_until = trio.current_time() + limits.LANE_PATIENCE_S
 
     @property
@@ -77,12 +91,14 @@ class _LaneSource:
             try:
                 with source_errors():
                     await lane.fetch(request, arriving)
+                self._fetched.bulk += request.length
                 return
             except LaneBroken as error:
                 _log.info("a lane broke", peer=self.peer_id, why=str(error))
             finally:
                 self._give_back(lane)
         await self._quic.fetch(request, arriving)
+        self._fetched.quic += request.length
 
     async def keep_lane(self, dialer: LaneDialer) -> None:
         """Keep one lane up, until cancelled."""

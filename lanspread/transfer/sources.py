@@ -19,6 +19,7 @@ from lanspread.sync.sessions import Sessions
 from lanspread.transfer.bulk.lanes import LaneDialer
 from lanspread.transfer.manifests import KnownManifests
 from lanspread.transfer.operation import Operation
+from lanspread.transfer.paths import FetchedBytes
 from lanspread.transfer.ratelimit import RateLimit
 from lanspread.transfer.variants import Announced, Offer, Variant
 
@@ -37,6 +38,7 @@ class DownloadContext:
     threads: Threads
     down: RateLimit
     lane_dialer: LaneDialer | None
+    fetched: FetchedBytes
     manifests: KnownManifests
     publish: Callable[[PeerEvent], None]
     offers: Callable[[str], list[Offer]]

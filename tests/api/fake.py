@@ -160,6 +160,9 @@ class FakeRuntime:
     def peers(self) -> tuple[PeerView, ...]:
         return self.all_peers
 
+    def bytes_fetched(self) -> dict[str, int]:
+        return {"quic": 3, "bulk": 4_000_000_001}
+
     def status(self) -> StatusView:
         operation = OperationView(
             operation_id="op-0",

@@ -75,6 +75,8 @@ async def test_metrics_with_either_form_of_token() -> None:
             assert b"lanspread_up_bytes_per_second 1.5\n" in body
             assert b"lanspread_loop_lag_p99_seconds 0.02\n" in body
             assert b'lanspread_operations{state="running"} 1.0\n' in body
+            assert b'lanspread_fetched_bytes_total{path="quic"} 3.0\n' in body
+            assert b'lanspread_fetched_bytes_total{path="bulk"} 4.000000001e+09\n' in body
 
 
 async def test_schema_describes_methods_and_events() -> None:

@@ -19,7 +19,7 @@ from benchmarks.between import (
     judge_between,
     plan_for,
 )
-from benchmarks.claims import Claim, cpu_ratio, passed, rate_ratio
+from benchmarks.claims import Claim, cpu_ratio, failures, rate_ratio
 from benchmarks.downloads import Way
 from benchmarks.peers import CURL, OURS, RSYNC, SYNCTHING, TORRENT, judge_peers
 from benchmarks.processes import Result
@@ -105,14 +105,14 @@ def peers(**changed: float) -> dict[str, Section]:
 
 
 def test_others_are_judged_beside_us() -> None:
-    assert passed(judge_peers(peers()))
+    assert failures(judge_peers(peers())) == []
 
 
 @pytest.mark.parametrize(
     ("name", "rate"), [(SYNCTHING["tcp"], 201), (TORRENT, 270), (RSYNC, 450), (BULK, 390)]
 )
 def test_each_ratio_counts(name: str, rate: float) -> None:
-    assert not passed(judge_peers(peers(**{name: rate})))
+    assert failures(judge_peers(peers(**{name: rate})))
 
 
 def test_a_tool_that_is_missing_is_no_victory() -> None:

@@ -1,26 +1,19 @@
-"""What the benchmarks read from the system: CPU time, memory, connections, gauges, the machine."""
+"""What the benchmarks read from the system: CPU time, memory, gauges, the machine."""
 
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 
 import pytest
 
-from benchmarks.downloads import Way, are_linked, check_way, established
+from benchmarks.downloads import Way, check_way
 from benchmarks.machine import cpu_model, describe, first_line, memory_gib
+from benchmarks.memory import LEFT_BYTES, MIB, MORE_BYTES, amount, free_bytes, touch
 from benchmarks.our_peer import LOOP_LAG, gauges
 from benchmarks.processes import cpu_s, cpu_ticks_of, family, hwm_mib_of, peak_mib, written_bytes
 
 # utime, stime, cutime and cstime are fields 14 to 17; the name may hold anything.
 STAT = "77 (a) b (c) S 1 77 77 0 -1 4194304 100 0 0 0 250 50 25 5 20 0 1 0 99 1000 10 18446744"
-TCP = """\
-   0: 0100007F:1CCD 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000 0 501 1 0 20 4 30
-   1: 0100007F:1CCD 0100007F:9C41 01 00000000:00000000 00:00000000 00000000  1000 0 502 1 0 20 4 30
-   2: 0100007F:1CCD 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 503 1 0 20 4 30
-"""
 
 
 def test_cpu_time_is_of_the_process_and_of_the_children_that_ended() -> None:
@@ -50,39 +43,37 @@ def test_a_process_that_is_gone_counts_nothing() -> None:
     assert peak_mib(pid) == 0
 
 
-def test_established_connections_of_the_process_alone() -> None:
-    assert established(TCP.splitlines(), {"501", "503"}) == {(0x1CCD, 0x9C40)}
+@pytest.mark.parametrize("way", list(Way))
+def test_the_path_is_what_the_name_says(way: Way) -> None:
+    check_way(way, {"quic": 0, "bulk": 0, way: 100}, chunk_bytes=100)
+    # Fetched twice, near the end.
+    check_way(way, {"quic": 0, "bulk": 0, way: 130}, chunk_bytes=100)
 
 
-def test_the_path_is_what_the_name_says() -> None:
-    check_way(Way.QUIC, linked=0, samples=9)
-    check_way(Way.BULK, linked=8, samples=9)
-
-
-def test_a_connection_between_two_processes_is_seen() -> None:
-    code = (
-        "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1])));"
-        "print(flush=True); sys.stdin.read()"
-    )
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-        with subprocess.Popen(
-            [sys.executable, "-c", code, port], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as other:
-            assert other.stdout is not None
-            other.stdout.readline()
-            assert not are_linked(os.getpid(), [other.pid]), "our side is not accepted yet"
-            accepted, _ = server.accept()
-            with accepted:
-                assert are_linked(os.getpid(), [other.pid])
-                assert not are_linked(os.getpid(), [os.getppid()])
-            other.communicate()
-
-
-@pytest.mark.parametrize(("way", "linked"), [(Way.QUIC, 1), (Way.BULK, 0), (Way.BULK, 4)])
-def test_another_path_ends_the_benchmark(way: Way, linked: int) -> None:
+@pytest.mark.parametrize(
+    ("way", "by_path"),
+    [
+        (Way.QUIC, {"quic": 99, "bulk": 1}),
+        (Way.QUIC, {"quic": 100, "bulk": 1}),
+        (Way.BULK, {"quic": 1, "bulk": 100}),
+        (Way.BULK, {"quic": 0, "bulk": 99}),
+        (Way.BULK, {"quic": 100, "bulk": 0}),
+    ],
+)
+def test_another_path_ends_the_benchmark(way: Way, by_path: dict[str, float]) -> None:
     with pytest.raises(SystemExit):
-        check_way(way, linked=linked, samples=9)
+        check_way(way, by_path, chunk_bytes=100)
+
+
+def test_free_memory_is_brought_in_before_a_run_but_never_the_last_of_it() -> None:
+    assert free_bytes("MemTotal:  9 kB\nMemFree:  2048 kB\nMemAvailable: 4096 kB\n") == 2 * MIB
+    assert amount(1_000 * MIB, free=10_000 * MIB) == 1_250 * MIB + MORE_BYTES
+    assert amount(1_000 * MIB, free=1_000 * MIB) == 1_000 * MIB - LEFT_BYTES
+    assert amount(1_000 * MIB, free=100 * MIB) == 0
+
+
+def test_memory_is_written_into_and_not_only_asked_for() -> None:
+    assert touch(64 * MIB) >= 64 * MIB
 
 
 def test_gauges_with_and_without_labels() -> None:

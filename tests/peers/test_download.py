@@ -88,6 +88,10 @@ async def test_two_sources_share_the_work(
     assert read_game(tmp_path / "c", "Quake") == files
     shares = [source.bytes_sent() for source in sources]
     assert min(shares) > 0.3 * sum(shares)
+    # What came twice, near the end, counts twice; the sentinel is no chunk.
+    fetched = carl.bytes_fetched()
+    assert fetched["quic"] >= sum(map(len, files.values())) - len(files["version.ini"])
+    assert fetched["bulk"] == 0
     # Two wires of 1 MB/s: together faster than one alone could be.
     assert end.data["seconds"] < 0.75 * sum(map(len, files.values())) / 1_000_000
 

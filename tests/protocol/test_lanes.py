@@ -40,6 +40,8 @@ from tests.protocol.test_independent import (
 from tests.protocol.wire import Game, Identity, Message, message
 
 PATHS = sorted(FILES, key=str.encode)
+# The sentinel is asked for by itself.
+IN_CHUNKS = sum(len(data) for path, data in FILES.items() if path != "version.ini")
 Knock = Callable[[int, bytes], Awaitable[trio.SocketStream]]
 
 
@@ -378,6 +380,7 @@ async def test_ours_brings_lanes_and_fetches_on_them(tmp_path: Path) -> None:
         assert await download(ours, "Quake") == ("download.finished", [])
         assert taker.chunks > 0
         assert over_quic == []
+        assert ours.bytes_fetched() == {"quic": 0, "bulk": IN_CHUNKS}
     assert read_game(tmp_path, "Quake") == FILES
 
 
@@ -412,6 +415,10 @@ async def test_a_lane_that_fails_costs_no_block(tmp_path: Path, serve: Serve) ->
         await node.dial(port_of(ours))
         assert await download(ours, "Quake") == ("download.finished", [])
         assert taker.chunks > 0
+        # What did not come whole is not counted, and what came instead is: once.
+        fetched = ours.bytes_fetched()
+        assert fetched["quic"] + fetched["bulk"] == IN_CHUNKS
+        assert (fetched["bulk"] == 0) is (serve is not refuse)
     assert read_game(tmp_path, "Quake") == FILES
 
 
