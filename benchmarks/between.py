@@ -13,6 +13,7 @@ import attrs
 from benchmarks.claims import Claim, cpu_ratio, rate_ratio
 from benchmarks.downloads import Way, download
 from benchmarks.folders import FLAT, LARGE, MIB, MIXED, SMALL, TEN_GB, Shape, bytes_below, link_copy
+from benchmarks.leftovers import put_away
 from benchmarks.our_peer import RunningPeer, start_peer
 from benchmarks.ours import (
     check_arrived,
@@ -21,7 +22,7 @@ from benchmarks.ours import (
     our_targets,
     way_options,
 )
-from benchmarks.places import clear, place
+from benchmarks.places import place
 from benchmarks.processes import Result, stream_between, written_bytes
 from benchmarks.record import Section
 from benchmarks.tables import Row, print_results
@@ -104,7 +105,7 @@ class Transfers:
                     self._note(name, stream_between(f"benchmarks.{module}", size, self.folder))
             self._note(game, fetch(source, self._targets, game, self.plan.way))
             if self.plan.way is Way.BULK and game in ("small", "flat"):
-                clear(self._targets)
+                put_away(self._targets)
                 self._targets.mkdir()
                 total = bytes_below(source.games / game)
                 copied = Copy(source.games / game, total).fetch(self._targets)
@@ -244,7 +245,7 @@ def measure_between(
             Transfers(plan, folder, section).run(rounds)
             if way is Way.BULK:
                 # By QUIC it would take a quarter of an hour.
-                clear(folder / "targets")
+                put_away(folder / "targets")
                 measure_ten_gb(folder, section, way, divisor)
         print_results(section.title, section.runs)
         sections[way] = section

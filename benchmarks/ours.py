@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.downloads import Way, download
 from benchmarks.folders import Shape, different, make_durable, make_games, warm
+from benchmarks.leftovers import put_away
 from benchmarks.our_peer import RunningPeer, running_peer, wait_until_offered
-from benchmarks.places import clear
 from benchmarks.processes import Result
 
 
@@ -37,7 +37,7 @@ def our_targets(
     Each has an address of its own, as machines have: a source shares its turns out by address.
     What they fetched stays in `folder`, target0 and so on, until the next ones come.
     """
-    clear(folder)
+    put_away(folder)
     options = [part for source in sources for part in ("--peer", source.address)]
     with ExitStack() as stack:
         targets = [

@@ -25,9 +25,10 @@ from benchmarks.folders import (
     make_games,
     warm,
 )
+from benchmarks.leftovers import put_away
 from benchmarks.our_peer import RunningPeer, running_peer
 from benchmarks.ours import our_targets, way_options
-from benchmarks.places import clear, place
+from benchmarks.places import place
 from benchmarks.processes import Result
 from benchmarks.record import Section
 from benchmarks.tables import Row, print_results
@@ -92,7 +93,7 @@ class Contest:
 
 
 def _measured(tool: Tool, source: Path, target: Path, name: str, number: int) -> Result:
-    clear(target)
+    put_away(target)
     target.mkdir()
     make_durable(target)
     result = tool.fetch(target)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.folders import file_system, free_bytes, make_durable
+from benchmarks.folders import file_system, free_bytes
+from benchmarks.leftovers import IN_MEMORY
 
 MEMORY = Path("/dev/shm")
 NAMES = ("disk", "memory")
@@ -21,7 +22,7 @@ def place(name: str, disk: Path | None, needed_bytes: int) -> Iterator[Path]:
     Ends the program if it is not what its name says, or has too little room.
     """
     above = MEMORY if name == "memory" else disk or Path(tempfile.gettempdir())
-    in_memory = file_system(above) in ("tmpfs", "ramfs")
+    in_memory = file_system(above) in IN_MEMORY
     if in_memory != (name == "memory"):
         raise SystemExit(f"{above} is on {file_system(above)}: give a folder with --disk")
     if free_bytes(above) < needed_bytes:
@@ -31,9 +32,3 @@ def place(name: str, disk: Path | None, needed_bytes: int) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def clear(folder: Path) -> None:
-    """Remove what the last transfer left, and wait until the disk is at rest."""
-    shutil.rmtree(folder, ignore_errors=True)
-    make_durable(folder.parent)

@@ -27,6 +27,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _DISK_THREADS = 8
+# A small file is five system calls, and each is a fight for the interpreter's lock: eight threads
+# took 120 ms for what one does in 7, and those that receive had to fight along.
+_FILES_THREADS = 1
 # Hashing takes whole cores; more threads than this would take them from the transfer.
 _HASH_THREADS = 2
 _DISCOVERY_THREADS = 4
@@ -38,6 +41,7 @@ class RealThreads:
     def __init__(self) -> None:
         self._limiters: dict[Pool, trio.CapacityLimiter] = {
             "disk": trio.CapacityLimiter(_DISK_THREADS),
+            "files": trio.CapacityLimiter(_FILES_THREADS),
             "hash": trio.CapacityLimiter(_HASH_THREADS),
             "discovery": trio.CapacityLimiter(_DISCOVERY_THREADS),
             # Those that send never wait for those that receive: each side has its own bound.

@@ -370,8 +370,9 @@ class Watcher(Protocol):
 # -- threads --------------------------------------------------------------------------------------
 
 
-# Threads of "lane" wait for another machine, so they may not keep others from the disk.
-Pool = Literal["disk", "hash", "discovery", "lane"]
+# Threads of "lane" wait for another machine, so they may not keep others from the disk. "files" is
+# for making many small files, which several threads do slower than one.
+Pool = Literal["disk", "files", "hash", "discovery", "lane"]
 
 
 class Threads(Protocol):

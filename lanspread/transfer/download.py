@@ -20,6 +20,7 @@ from lanspread.errors import LanspreadError
 from lanspread.events import DownloadProgress
 from lanspread.fs.download.reference import Reference
 from lanspread.fs.download.transaction import DownloadTransaction
+from lanspread.seams import Pool
 from lanspread.sync.bell import Bell, wait_any
 from lanspread.sync.session import Session
 from lanspread.transfer.arriving import ArrivingChunk
@@ -51,6 +52,8 @@ from lanspread.transfer.standing import Standing
 
 _log = structlog.get_logger(__name__)
 
+# A chunk of so many files is work for the one thread that makes small files.
+_MANY_FILES = 16
 # A source without anything to do looks this often whether an answer of another is late.
 _LOOK_S = 0.1
 
@@ -257,7 +260,8 @@ class Download:
                 work.schedule.answered(assignment, trio.current_time())
                 self._changed.ring()
                 self.bytes_fetched += len(into)
-                await self._context.threads.run(arriving.finish)
+                pool: Pool = "files" if len(request.extents) >= _MANY_FILES else "disk"
+                await self._context.threads.run(arriving.finish, pool=pool)
                 self._note_done(assignment, work)
             finally:
                 del self._scopes[assignment]

@@ -1,0 +1,44 @@
+"""What earlier transfers leave."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from benchmarks.folders import file_system
+from benchmarks.leftovers import IN_MEMORY, put_away
+
+
+def transfer(folder: Path, source: Path) -> None:
+    folder.mkdir()
+    (folder / "arrived").write_bytes(b"bytes")
+    os.link(source, folder / "a second name")
+
+
+def test_on_a_disk_nothing_is_deleted_and_no_source_is_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.leftovers.file_system", lambda path: "ext4")
+    (source := tmp_path / "source").write_bytes(b"bytes")
+    for _ in range(2):
+        transfer(tmp_path / "target", source)
+        inode = (tmp_path / "target" / "arrived").stat().st_ino
+        put_away(tmp_path / "target")
+        assert not (tmp_path / "target").exists()
+        assert inode in [path.stat().st_ino for path in tmp_path.rglob("arrived")]
+    assert [path.stat().st_size for path in tmp_path.rglob("arrived")] == [0, 0]
+    assert source.read_bytes() == b"bytes"
+
+
+@pytest.mark.skipif(
+    file_system(Path("/dev/shm")) not in IN_MEMORY, reason="/dev/shm is no memory here"
+)
+def test_in_memory_it_is_deleted() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        (source := Path(folder) / "source").write_bytes(b"bytes")
+        transfer(Path(folder) / "target", source)
+        put_away(Path(folder) / "target")
+        assert list(Path(folder).iterdir()) == [source]
