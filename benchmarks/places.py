@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.folders import file_system, free_bytes
-from benchmarks.leftovers import IN_MEMORY
+from benchmarks.leftovers import IN_MEMORY, leave
 
 MEMORY = Path("/dev/shm")
 NAMES = ("disk", "memory")
@@ -17,7 +16,7 @@ NAMES = ("disk", "memory")
 
 @contextmanager
 def place(name: str, disk: Path | None, needed_bytes: int) -> Iterator[Path]:
-    """A folder of its own on that kind of file system, removed afterwards.
+    """A folder of its own on that kind of file system, removed when the program ends.
 
     Ends the program if it is not what its name says, or has too little room.
     """
@@ -31,4 +30,4 @@ def place(name: str, disk: Path | None, needed_bytes: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        leave(folder)

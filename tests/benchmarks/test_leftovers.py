@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.folders import file_system
-from benchmarks.leftovers import IN_MEMORY, put_away
+from benchmarks.leftovers import IN_MEMORY, leave, put_away
 
 
 def transfer(folder: Path, source: Path) -> None:
@@ -31,6 +31,21 @@ def test_on_a_disk_nothing_is_deleted_and_no_source_is_emptied(
         assert inode in [path.stat().st_ino for path in tmp_path.rglob("arrived")]
     assert [path.stat().st_size for path in tmp_path.rglob("arrived")] == [0, 0]
     assert source.read_bytes() == b"bytes"
+
+
+def test_a_place_on_a_disk_is_emptied_and_goes_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.leftovers.file_system", lambda path: "ext4")
+    at_the_end: list[Path] = []
+    monkeypatch.setattr(
+        "benchmarks.leftovers.atexit.register", lambda call, path, **_: at_the_end.append(path)
+    )
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "arrived").write_bytes(b"bytes")
+    leave(tmp_path / "place")
+    assert (tmp_path / "place" / "arrived").read_bytes() == b""
+    assert at_the_end == [tmp_path / "place"]
 
 
 @pytest.mark.skipif(
