@@ -58,8 +58,7 @@ def main() -> None:
     options = parse()
     # Ended from outside, it still ends what it started and removes its folders.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    # What a path leaves is removed behind it, and the faster one would feel that more.
-    ways = options.ways or [Way.BULK, Way.QUIC]
+    ways = options.ways or list(Way)
     failed: list[str] = []
     what = ALL if options.what == "all" else (options.what,)
     print(f"machine: {machine.describe(_places(options))}", flush=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from benchmarks.folders import file_system
-from benchmarks.leftovers import IN_MEMORY, leave, put_away
+from benchmarks.leftovers import leave, put_away
 
 
 def transfer(folder: Path, source: Path) -> None:
@@ -48,12 +46,9 @@ def test_a_place_on_a_disk_is_emptied_and_goes_at_the_end(
     assert at_the_end == [tmp_path / "place"]
 
 
-@pytest.mark.skipif(
-    file_system(Path("/dev/shm")) not in IN_MEMORY, reason="/dev/shm is no memory here"
-)
-def test_in_memory_it_is_deleted() -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        (source := Path(folder) / "source").write_bytes(b"bytes")
-        transfer(Path(folder) / "target", source)
-        put_away(Path(folder) / "target")
-        assert list(Path(folder).iterdir()) == [source]
+def test_in_memory_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.leftovers.file_system", lambda path: "tmpfs")
+    (source := tmp_path / "source").write_bytes(b"bytes")
+    transfer(tmp_path / "target", source)
+    put_away(tmp_path / "target")
+    assert list(tmp_path.iterdir()) == [source]
