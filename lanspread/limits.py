@@ -159,6 +159,8 @@ LANE_PATIENCE_S: Final = 0.5
 # How often its owner looks.
 LANE_SILENCE_S: Final = 10.0
 LANE_LOOK_S: Final = 2.0
+# When a message begins to come, all of what is encrypted together has to be here in this time.
+LANE_READ_S: Final = 3.0
 # Who waits so long for a thread is told that it is busy here, before the lane counts as silent.
 LANE_QUEUE_S: Final = 5.0
 # A lane that nobody asks on is ended by who serves it; another can be brought.

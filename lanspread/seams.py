@@ -374,9 +374,10 @@ class Watcher(Protocol):
 # -- threads --------------------------------------------------------------------------------------
 
 
-# Threads of "lane" wait for another machine, so they may not keep others from the disk. "files" is
-# for making many small files, which several threads do slower than one.
-Pool = Literal["disk", "files", "hash", "discovery", "lane"]
+# Threads of "lane" and "message" wait for another machine, so they may not keep others from the
+# disk, nor who sends messages those who send bytes. "files" is for making many small files, which
+# several threads do slower than one.
+Pool = Literal["disk", "files", "hash", "discovery", "lane", "message"]
 
 
 class Threads(Protocol):

@@ -107,7 +107,7 @@ class Plan:
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._waiting: deque[Piece] = deque(pieces)
-        # Who is fetching a piece that is not done: one, or two at the end.
+        # Who is fetching a piece that is not done: one, or at the end several.
         self._active: dict[Piece, list[Assignment]] = {}
         self._out: dict[Assignment, None] = {}
         self._failures: dict[tuple[Piece, str], int] = {}
@@ -161,13 +161,19 @@ class Plan:
         return assignment
 
     def elsewhere(self, source: str) -> Iterator[Assignment]:
-        """What others are fetching, each alone, and this source may fetch as well."""
+        """What only others are fetching, and this source may fetch as well."""
         for assignment in self._out:
-            if assignment.source != source and all(
-                len(self._active.get(piece, ())) == 1 and self._may(piece, source)
+            if all(
+                piece in self._active and self._may(piece, source)
                 for piece in assignment.chunk.pieces
-            ):
+            ) and all(rival.source != source for rival in self.rivals(assignment)):
                 yield assignment
+
+    def rivals(self, assignment: Assignment) -> set[Assignment]:
+        """All that fetch a part of the same, itself among them."""
+        return {
+            rival for piece in assignment.chunk.pieces for rival in self._active.get(piece, ())
+        }
 
     def double(self, assignment: Assignment, source: str) -> Assignment:
         """Have one of `elsewhere` fetched by this source too; whoever is first is used."""

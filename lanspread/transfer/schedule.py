@@ -31,6 +31,8 @@ _FIRST_BYTES = 4 * limits.MIB
 _UNKNOWN_HELP_S = 0.25
 # To fetch something twice it must be sooner here by this factor.
 _SOONER = 1.1
+# Once more only if all who fetch it have had at least so long, and twice what they needed.
+_OVERDUE_S = 2.0
 # A source that cannot answer is asked again after this time, then after twice that.
 _REST_S = 0.25
 _REST_MOST_S = 2.0
@@ -240,9 +242,7 @@ class Schedule:
         best: Assignment | None = None
         longest = 0.0
         for assignment in self.plan.elsewhere(name):
-            if assignment not in self._asked:
-                continue  # It is here, and being verified.
-            left = self._seconds_left(assignment, now)
+            left = self._seconds_until_here(assignment, now)
             if left > longest:
                 best, longest = assignment, left
         if best is None:
@@ -258,9 +258,22 @@ class Schedule:
                 return None
         return best
 
-    def _seconds_left(self, assignment: Assignment, now: float) -> float:
-        """When it will be here; what is late is taken to need as long again as it is late."""
-        return abs(self._asked[assignment].due - now)
+    def _seconds_until_here(self, assignment: Assignment, now: float) -> float:
+        """When the first of those who fetch it will have it; 0 if it is to be left to them."""
+        rivals = self.plan.rivals(assignment)
+        asked = [self._asked[rival] for rival in rivals if rival in self._asked]
+        if len(asked) < len(rivals):
+            return 0.0  # It is here, and being verified.
+        if len(asked) > 1 and not all(_is_overdue(one, now) for one in asked):
+            return 0.0
+        # What is late is taken to need as long again as it is late.
+        return min(abs(one.due - now) for one in asked)
+
+
+def _is_overdue(asked: _Asked, now: float) -> bool:
+    """Whether it is no longer to be waited for: who sends a byte now and then never ends."""
+    expected = 0.0 if asked.due == math.inf else asked.due - asked.at
+    return now - asked.at > max(_OVERDUE_S, 2 * expected)
 
 
 def _is_faster(one: _Source, other: _Source, now: float) -> bool:

@@ -1,8 +1,10 @@
 """A lane: one TLS 1.3 connection over TCP that carries the bytes of chunks.
 
-Handshake and messages are read and written by awaiting, bulk bytes by a thread that blocks in
-OpenSSL: that is what moves hundreds of MB/s. A thread has an owner, the task that waits for it, and
-a cancelled owner shuts the socket down, which wakes the thread at once. Never two calls at a time.
+Handshake and messages are awaited, bulk bytes come and go in a thread that blocks in OpenSSL: that
+is what moves hundreds of MB/s. Messages are read in a thread, too, as soon as there is something to
+read: of what carries no bytes, key updates (RFC 8446, 4.6.3), OpenSSL takes as much as the other
+side likes to send before it comes back. A thread has an owner, the task that waits for it, and a
+cancelled owner shuts the socket down, which wakes the thread at once. Never two calls at a time.
 Source: ARCHITECTURE.md, "The second path for bulk data"; RFC 8446.
 """
 
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lanspread import limits
 from lanspread.identity import public_key_bytes
-from lanspread.seams import Threads
+from lanspread.seams import Pool, Threads
 from lanspread.transport.tcp import unacknowledged_bytes
 
 T = TypeVar("T")
@@ -87,6 +89,15 @@ class Wire:
         except (OSError, ValueError) as error:
             raise LaneBroken(_why(error)) from error
 
+    def receive_some(self, max_bytes: int) -> bytes:
+        """Between 1 and `max_bytes` bytes, or `b""` at the end."""
+        try:
+            data = self._tls.recv(max_bytes)
+        except (OSError, ValueError) as error:
+            raise LaneBroken(_why(error)) from error
+        self.moved += 1
+        return data
+
     def receive(self, size: int) -> bytes:
         """`size` bytes."""
         data = bytearray(size)
@@ -141,8 +152,15 @@ class Lane:
         return public_key_bytes(key)
 
     async def receive_some(self, max_bytes: int) -> bytes:
-        """Between 1 and `max_bytes` bytes, or `b""` at the end."""
-        return await self._nonblocking(self._tls.recv, max_bytes)
+        """Between 1 and `max_bytes` bytes, or `b""` at the end.
+
+        Waits without a thread. Breaks the lane if what comes then is nothing to be read.
+        """
+        if not self._tls.pending():
+            await self._readable()
+        with trio.move_on_after(limits.LANE_READ_S):
+            return await self._in_thread(lambda wire: wire.receive_some(max_bytes), "message")
+        raise LaneBroken("what came has no bytes in it")
 
     async def receive_exactly(self, size: int) -> bytes:
         """`size` bytes."""
@@ -155,10 +173,13 @@ class Lane:
         return bytes(data)
 
     async def send_all(self, data: bytes) -> None:
-        """Send a message."""
+        """Send a message. Breaks the lane if the other side does not take it."""
         view = memoryview(data)
-        while view:
-            view = view[await self._nonblocking(self._tls.send, view) :]
+        with trio.move_on_after(limits.LANE_SILENCE_S):
+            while view:
+                view = view[await self._nonblocking(self._tls.send, view) :]
+            return
+        raise LaneBroken("it does not take what is sent")
 
     async def _nonblocking(self, call: Callable[..., T], *args: object) -> T:
         finished = False
@@ -187,6 +208,17 @@ class Lane:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return result
 
+    async def _readable(self) -> None:
+        came = False
+        try:
+            await trio.lowlevel.wait_readable(self._tls)
+            came = True
+        except (OSError, ValueError) as error:
+            raise LaneBroken(_why(error)) from error
+        finally:
+            if not came:
+                self._cut()
+
     # -- by a thread ------------------------------------------------------------------------------
 
     async def run(self, call: Callable[[Wire], T]) -> T:
@@ -194,13 +226,16 @@ class Lane:
 
         What `call` itself raises is raised, and leaves the lane as it is.
         """
+        return await self._in_thread(call, "lane")
+
+    async def _in_thread(self, call: Callable[[Wire], T], pool: Pool) -> T:
         try:
             self._tls.setblocking(True)
         except OSError as error:
             raise LaneBroken(_why(error)) from error
         self._busy = True
         try:
-            return await self._threads.run(call, self._wire, pool="lane", on_cancel=self._cut)
+            return await self._threads.run(call, self._wire, pool=pool, on_cancel=self._cut)
         except LaneBroken as error:
             if self._silent:
                 raise LaneBroken("nothing moved any more") from error

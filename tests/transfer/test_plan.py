@@ -98,8 +98,9 @@ class PlanMachine(RuleBasedStateMachine):
         assert chosen in self.out
         assert chosen.source != source
         assert not self.done & self.fetches(chosen)
-        others = [other for other in self.out if self.fetches(other) & self.fetches(chosen)]
-        assert others == [chosen]
+        rivals = [other for other in self.out if self.fetches(other) & self.fetches(chosen)]
+        assert self.plan.rivals(chosen) == set(rivals)
+        assert all(rival.source != source for rival in rivals)
         self.out.append(self.plan.double(chosen, source))
 
     @precondition(lambda self: self.out)
@@ -190,7 +191,8 @@ def test_what_was_fetched_twice_is_counted_once_and_the_loser_is_named() -> None
     assert list(plan.elsewhere("slow")) == []
     assert list(plan.elsewhere("fast")) == [slow]
     fast = plan.double(slow, "fast")
-    assert list(plan.elsewhere("third")) == []
+    assert list(plan.elsewhere("fast")) == []
+    assert set(plan.elsewhere("third")) == plan.rivals(slow) == {slow, fast}
     assert plan.done(fast) == [slow]
     assert plan.finished
     assert plan.done(slow) == []

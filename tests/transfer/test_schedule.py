@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections import Counter
 
@@ -111,6 +112,21 @@ def simulate(
 
 
 # -- what it is for -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("idlers", [2, 6])
+def test_several_that_never_finish_anything_do_not_hold_up_one_that_does(
+    idlers: int, known: bool
+) -> None:
+    """A byte now and then is no silence, and whoever has two identities could hold the end."""
+    sources = {"honest": Source(100 * MB)}
+    for number in range(idlers):
+        # Not known yet, or after it had shown for a while what it can do.
+        gone = (0.5 if known else 0.0, math.inf)
+        sources[f"idler {number}"] = Source(100 * MB, gone=gone)
+    run = simulate(plan_of([4 * MIB] * 100), sources)
+    assert run.seconds < 400 * MIB / (100 * MB) + idlers * 2.5
 
 
 def test_three_sources_one_of_them_slow_give_what_they_have_together() -> None:

@@ -22,6 +22,7 @@ from lanspread.transport.framing import FrameReader, frame
 from lanspread.transport.lane import Lane, LaneBroken, Wire, dialing_context, listening_context
 from lanspread.transport.tcp import TcpNetwork, accept
 from tests.machine import at_most
+from tests.transport.tls_records import Records
 
 IDENTITY = new_identity(RealEntropy())
 
@@ -36,8 +37,13 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def open_pair(context: ssl.SSLContext) -> AsyncIterator[tuple[Lane, Lane]]:
+async def open_pair(
+    context: ssl.SSLContext, key_log: Path | None = None
+) -> AsyncIterator[tuple[Lane, Lane]]:
     """(dialing, listening), greeted."""
+    dialing = dialing_context()
+    if key_log is not None:
+        dialing.keylog_filename = str(key_log)
     network, threads = TcpNetwork(), RealThreads()
     with closing(network.listen(Address("127.0.0.1", 0))) as listener:
         port: int = listener.getsockname()[1]
@@ -45,7 +51,7 @@ async def open_pair(context: ssl.SSLContext) -> AsyncIterator[tuple[Lane, Lane]]
         taken, host = await accept(listener)
     assert host == "127.0.0.1"
     with (
-        closing(Lane(dialed, dialing_context(), threads, listening=False)) as one,
+        closing(Lane(dialed, dialing, threads, listening=False)) as one,
         closing(Lane(taken, context, threads, listening=True)) as other,
     ):
         async with trio.open_nursery() as nursery:
@@ -127,6 +133,54 @@ async def test_cancelling_a_message_breaks_the_lane(context: ssl.SSLContext) -> 
             await one.send_all(b"x")
         with pytest.raises(LaneBroken):
             await other.receive_exactly(1)
+
+
+async def test_key_updates_hold_no_event_loop_up_and_end_the_lane(
+    context: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The TLS layer reads them as long as they come, and returns nothing."""
+    monkeypatch.setattr(limits, "LANE_READ_S", 0.5)
+    async with open_pair(context, tmp_path / "keys") as (one, other):
+        records = Records(tmp_path / "keys")
+        flood = b"".join(records.key_update() for _ in range(3_000))
+        turns = 0
+
+        async def send() -> None:
+            await trio.to_thread.run_sync(socket.socket.sendall, one._tls, flood)
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                await trio.sleep(0.01)
+                turns += other._busy
+
+        async with trio.open_nursery() as nursery:
+            socket.socket.setblocking(one._tls, True)
+            nursery.start_soon(send)
+            nursery.start_soon(take_turns)
+            with trio.fail_after(at_most(10)), pytest.raises(LaneBroken, match="no bytes"):
+                await other.receive_some(1)
+            nursery.cancel_scope.cancel()
+        assert turns
+
+
+async def test_a_key_update_before_a_message_does_no_harm(
+    context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    async with open_pair(context, tmp_path / "keys") as (one, other):
+        records = Records(tmp_path / "keys")
+        said = records.data(b"one") + records.key_update() + records.data(b"two")
+        socket.socket.sendall(one._tls, said)
+        assert await other.receive_exactly(6) == b"onetwo"
+
+
+async def test_a_message_that_nobody_takes_ends_the_lane(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LANE_SILENCE_S", 0.2)
+    async with open_pair(context) as (_, other):
+        with trio.fail_after(at_most(10)), pytest.raises(LaneBroken, match="does not take"):
+            await other.send_all(bytes(64 * limits.MIB))
 
 
 @pytest.mark.parametrize("cut", [False, True])
