@@ -312,9 +312,12 @@ class FileSystem(Protocol):
 # -- index ----------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class FileStamp:
-    """What must be unchanged for a file's cached digests to count."""
+class FileStamp(NamedTuple):
+    """What must be unchanged for a file's cached digests to count.
+
+    A tuple, for it is the key by which tens of thousands of files are looked up on the event loop:
+    it is hashed and compared without a call into Python for each of them.
+    """
 
     path: str
     size: int

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 
 from lanspread import limits
-from lanspread.fs.manifest import DIGEST_BYTES, content_hash, manifest_hash
+from lanspread.fs.manifest import DIGEST_BYTES, content_hash
 from lanspread.fs.scan import ScannedGame
 from lanspread.model import FileEntry, Manifest, block_count
 from lanspread.seams import FileStamp
@@ -171,9 +171,6 @@ def local_game(
     scanned: ScannedGame, known: Mapping[FileStamp, tuple[bytes, ...]], block_bytes: int
 ) -> LocalGame:
     """A game from a walk and the digests that are known of its files."""
-    files_hash = None
-    if scanned.problem is None and scanned.manifest.files:
-        files_hash = manifest_hash(scanned.manifest)
     game = LocalGame(
         id=scanned.id,
         version=scanned.version,
@@ -182,7 +179,7 @@ def local_game(
         installed_version=scanned.installed_version,
         unfinished=scanned.unfinished,
         size=scanned.manifest.total_bytes,
-        manifest_hash=files_hash,
+        manifest_hash=scanned.manifest_hash,
         content_hash=None,
         problem=scanned.problem,
         files=GameFiles(scanned.manifest, scanned.stamps),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import trio
@@ -11,26 +11,32 @@ from lanspread.seams import Index, IndexKey, Threads
 
 # What a crash may cost: a walk and the digests of this many seconds.
 _PAUSE_S: Final = 1.0
-# Rows are made in pieces, so that the event loop is not kept.
+# What rows are made of is taken in pieces, so that the event loop is not kept.
 _ROWS_A_STEP: Final = 256
+
+# Makes a row of what was given to it: called in a thread, for a game may have 250,000 files.
+MakeRow = Callable[[], bytes]
 
 
 class Saver:
-    """`row_of(key)` gives a game's row as it is now, None if there is nothing to keep."""
+    """`row_of(key)` gives what makes a game's row as it is now, None if there is nothing to keep.
+
+    What that uses must not be changed any more.
+    """
 
     def __init__(
         self,
         index: Index,
         key: IndexKey,
         threads: Threads,
-        row_of: Callable[[str], bytes | None],
+        row_of: Callable[[str], MakeRow | None],
     ) -> None:
         self._index = index
         self._key = key
         self._threads = threads
         self._row_of = row_of
         self._touched: dict[str, None] = {}
-        self._ready: dict[str, bytes | None] = {}
+        self._ready: dict[str, MakeRow | None] = {}
         self._stored: set[str] = set()
         self._more = trio.Event()
 
@@ -40,11 +46,13 @@ class Saver:
         rows = await self._threads.run(self._index.load, self._key, wanted)
         self._stored.update(rows)
         waiting = {
-            game: row
-            for game, row in self._ready.items()
-            if row is not None and (wanted is None or game in wanted)
+            game: make
+            for game, make in self._ready.items()
+            if make is not None and (wanted is None or game in wanted)
         }
-        return {**rows, **waiting}
+        if waiting:
+            rows = {**rows, **await self._threads.run(_made, waiting)}
+        return rows
 
     def touch(self, game: str) -> None:
         """A game's row is another now."""
@@ -52,11 +60,11 @@ class Saver:
         self._more.set()
 
     def freeze(self) -> None:
-        """Make the rows now: what they are made of is about to be forgotten."""
+        """Take what the rows are made of now: it is about to be forgotten."""
         for game in self._touched:
-            row = self._row_of(game)
-            if row is not None:
-                self._ready[game] = row
+            make = self._row_of(game)
+            if make is not None:
+                self._ready[game] = make
         self._touched.clear()
 
     def keep_only(self, games: frozenset[str]) -> None:
@@ -82,17 +90,26 @@ class Saver:
         while self._touched or self._ready:
             for game in tuple(self._touched)[:_ROWS_A_STEP]:
                 del self._touched[game]
-                row = self._row_of(game)
-                if row is not None:
-                    self._ready[game] = row
+                make = self._row_of(game)
+                if make is not None:
+                    self._ready[game] = make
             if len(self._ready) >= _ROWS_A_STEP or not self._touched:
                 rows, self._ready = self._ready, {}
-                self._stored.update(game for game, row in rows.items() if row is not None)
+                self._stored.update(game for game, make in rows.items() if make is not None)
                 try:
-                    await self._threads.run(self._index.store, self._key, rows)
+                    await self._threads.run(self._store, rows)
                 except BaseException:
                     # Cancelled before it began, perhaps.
                     self._ready = {**rows, **self._ready}
                     raise
             else:
                 await trio.lowlevel.checkpoint()
+
+    def _store(self, rows: Mapping[str, MakeRow | None]) -> None:
+        self._index.store(
+            self._key, {game: None if make is None else make() for game, make in rows.items()}
+        )
+
+
+def _made(rows: Mapping[str, MakeRow]) -> dict[str, bytes]:
+    return {game: make() for game, make in rows.items()}

@@ -22,6 +22,7 @@ from lanspread.fs.installed import installed_version
 from lanspread.fs.manifest import (
     VERSION_BYTES,
     check_manifest,
+    manifest_hash,
     path_key,
     version_of,
 )
@@ -78,7 +79,9 @@ class ScannedGame:
     cannot be shared; manifest and stamps are then of those files that could be. `unfinished` says
     that our own folder is there and no sentinel: there may be a download to go on with; `leftovers`
     that an operation may have been interrupted.
-    `installed_version` is what the install record names, None if that is not known.
+    `installed_version` is what the install record names, None if that is not known. `manifest_hash`
+    is None where nothing can be shared; it is made here, because this is a thread and a game may
+    have 250,000 files.
     """
 
     id: str
@@ -88,6 +91,7 @@ class ScannedGame:
     installed_version: str | None
     unfinished: bool
     manifest: Manifest
+    manifest_hash: bytes | None
     stamps: tuple[FileStamp, ...]
     fingerprint: Fingerprint
     leftovers: bool
@@ -310,6 +314,7 @@ class _Walk:
                 check_manifest(manifest)
             except UnsafePath as error:
                 self.problem_at(error.path, error.why)
+        shared = self._problem is None and bool(manifest.files)
         return ScannedGame(
             id=self._id,
             version=self._version,
@@ -318,6 +323,7 @@ class _Walk:
             installed_version=self._installed_version,
             unfinished=self._has_own_folder and not self._downloaded,
             manifest=manifest,
+            manifest_hash=manifest_hash(manifest) if shared else None,
             stamps=tuple(stamp for _, stamp in self._files),
             fingerprint=self._look.fingerprint,
             leftovers=self._look.leftovers,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -27,7 +28,7 @@ from lanspread.fs.parts import Parts
 from lanspread.fs.paths import VERSION_INI, shown
 from lanspread.fs.problems import Problems
 from lanspread.fs.repairs import Repairs
-from lanspread.fs.saver import Saver
+from lanspread.fs.saver import MakeRow, Saver
 from lanspread.fs.scan import Fingerprint, Look, ScannedGame
 from lanspread.fs.slots import Slot
 from lanspread.fs.stoppable import run_stoppable
@@ -397,14 +398,16 @@ class Shelf:
             if self._started:
                 self._parts.on_change(frozenset(ids))
 
-    def _row_of(self, key: str) -> bytes | None:
+    def _row_of(self, key: str) -> MakeRow | None:
         game = self.games.get(key)
         slot = self._slots.get(key)
         if game is None or slot is None or not game.stamps:
             return None
-        return encode_game(
+        return partial(
+            encode_game,
             game,
-            slot.known,
+            # The digest task goes on adding to its own.
+            dict(slot.known),
             fingerprint=slot.fingerprint,
             settled=slot.settled,
             problem=slot.problem,

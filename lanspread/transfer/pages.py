@@ -20,8 +20,9 @@ from lanspread.transport.framing import frame
 
 # A file whose digests are longer than this is asked for with GetBlockDigests instead.
 _ROW_DIGEST_BYTES = 64 * limits.KIB
-# Four CBOR items a row; the fields around them need a few more.
-_MAX_ROWS_A_PAGE = limits.MAX_CBOR_ITEMS // 4 - 64
+# Far fewer than fit: a page is made, encoded and, on the other side, decoded in one go by an event
+# loop, and what keeps that for longer than some milliseconds is late for everybody else.
+MAX_ROWS_A_PAGE = 1_024
 # First pages that are kept, each below a message's MiB.
 _READY_PAGES = 16
 
@@ -83,11 +84,12 @@ def _rows(
     game: LocalGame, block_bytes: int, start: int, end: int, block: int
 ) -> Iterator[m.FileRow]:
     """The rows of files `start` to `end`; `block` is the number of their first block."""
+    digests = game.digests
     for entry in game.manifest.files[start:end]:
         count = block_count(entry.size, block_bytes)
         known: bytes | None = None
-        if game.digests is not None and count * 32 <= _ROW_DIGEST_BYTES:
-            known = b"".join(game.digests[block : block + count])
+        if digests is not None and count * 32 <= _ROW_DIGEST_BYTES:
+            known = b"".join(digests[block : block + count])
         block += count
         yield entry.path, entry.size, known
 
@@ -95,12 +97,13 @@ def _rows(
 def _row_bounds(game: LocalGame, block_bytes: int) -> Iterator[tuple[int, int, int]]:
     """(first file, behind the last, first block) of each page; at least one page."""
     start = first_block = block = size = 0
+    hashed = game.digests is not None
     for number, entry in enumerate(game.manifest.files):
         count = block_count(entry.size, block_bytes)
-        known = 32 * count if game.digests is not None else 0
+        known = 32 * count if hashed else 0
         cost = len(entry.path.encode()) + (known if known <= _ROW_DIGEST_BYTES else 0) + 16
         if number > start and (
-            size + cost > limits.PAGE_BYTES or number - start >= _MAX_ROWS_A_PAGE
+            size + cost > limits.PAGE_BYTES or number - start >= MAX_ROWS_A_PAGE
         ):
             yield start, number, first_block
             start, first_block, size = number, block, 0

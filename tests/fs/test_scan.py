@@ -12,6 +12,7 @@ import pytest
 from lanspread import limits
 from lanspread.fs.digests import BlockHasher, hash_files
 from lanspread.fs.errors import FileChanged, Stopped
+from lanspread.fs.manifest import manifest_hash
 from lanspread.fs.progress import Unwatched
 from lanspread.fs.reading import ExtentReader
 from lanspread.fs.scan import list_games, look_at_game, scan_game
@@ -101,6 +102,7 @@ def test_scans_what_is_shared_and_nothing_else(tmp_path: Path) -> None:
         game = scan_game(games, "g")
     assert game.manifest == manifest_of_files(GAME)
     assert [stamp.path for stamp in game.stamps] == [entry.path for entry in game.manifest.files]
+    assert game.manifest_hash == manifest_hash(manifest_of_files(GAME))
     assert (game.version, game.downloaded, game.installed) == ("1.0", True, True)
     assert game.problem is None
     assert game.warnings == ()
@@ -160,6 +162,7 @@ def test_unsafe_names_make_a_game_local_only(tmp_path: Path, name: bytes) -> Non
     with open_folder(tmp_path) as games:
         game = scan_game(games, "g")
     assert game.problem is not None
+    assert game.manifest_hash is None
     assert [warning.code for warning in game.warnings] == ["game_local_only"]
     assert game.warnings[0].message.isprintable()
     assert [entry.path for entry in game.manifest.files] == ["game.eti"]

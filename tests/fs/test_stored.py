@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanspread.fs.local_game import LocalGame, local_game
-from lanspread.fs.manifest import manifest_of
+from lanspread.fs.manifest import manifest_hash, manifest_of
 from lanspread.fs.scan import ScannedGame, ScanWarning
 from lanspread.fs.stored import decode_game, encode_game
 from lanspread.model import FileEntry, block_count
@@ -61,6 +61,7 @@ def test_comes_back_as_it_was(
         installed_version=texts[3],
         unfinished=flags[3],
         manifest=manifest,
+        manifest_hash=None if texts[2] is not None or not stamps else manifest_hash(manifest),
         stamps=ordered,
         fingerprint=b"f" * 32,
         leftovers=False,
@@ -110,6 +111,7 @@ def test_what_was_cut_is_nothing(end: int) -> None:
         installed_version=None,
         unfinished=False,
         manifest=manifest,
+        manifest_hash=manifest_hash(manifest),
         stamps=(FileStamp("a", 5, 1, 2),),
         fingerprint=b"f" * 32,
         leftovers=False,

@@ -21,7 +21,13 @@ from lanspread.sync import codec
 from lanspread.sync import messages as m
 from lanspread.sync.exchange import ReadyPage, Responder
 from lanspread.sync.fair import FairSlots
-from lanspread.transfer.pages import FirstPages, digest_pages, manifest_pages, number_of
+from lanspread.transfer.pages import (
+    MAX_ROWS_A_PAGE,
+    FirstPages,
+    digest_pages,
+    manifest_pages,
+    number_of,
+)
 from lanspread.transport import Stream
 from lanspread.transport.framing import FrameReader, frame
 
@@ -101,6 +107,15 @@ def test_pages_of_a_large_game_fit_a_frame(hashed: bool) -> None:
     for page in pages:
         codec.decode(codec.encode(page))
         assert len(codec.encode(page)) <= limits.MAX_MESSAGE_BYTES
+
+
+def test_a_page_is_some_milliseconds_of_an_event_loop() -> None:
+    # What a page costs to make and to decode goes with its rows, and a short name makes many fit.
+    files = tuple(FileEntry(f"{number:05}", 1) for number in range(5_000))
+    pages = list(manifest_pages(a_game(files, hashed=False), BLOCK))
+    assert sum(len(page.files) for page in pages) == len(files)
+    assert max(len(page.files) for page in pages) == MAX_ROWS_A_PAGE
+    assert MAX_ROWS_A_PAGE <= 1_024
 
 
 def test_a_manifest_is_not_held_in_pages() -> None:
