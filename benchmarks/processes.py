@@ -167,7 +167,7 @@ class Child:
         self.process.stdin.flush()
 
     def kill(self) -> None:
-        """End it as a power cut would: at once, without a word."""
+        """End it at once, without a word of its own; its system still closes its connections."""
         self.process.kill()
         self.process.wait()
 
