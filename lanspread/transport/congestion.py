@@ -24,6 +24,9 @@ SUSPICIOUS_LOSSES: Final = 3
 # The finest sleep of the event loop (epoll counts milliseconds), and the most datagrams sent in it.
 TICK_S: Final = 0.001
 MAX_BURST_DATAGRAMS: Final = 64
+# What a connection may send at once when its turn comes late, because others had theirs. The same
+# for all but narrow windows, so that who has a wide one gets no more of a busy processor.
+TURN_DATAGRAMS: Final = 32
 
 
 class Reno(RenoCongestionControl):
@@ -75,7 +78,11 @@ class Pacer(QuicPacketPacer):
 
     The original holds at most 16 datagrams for a burst, then asks for a sleep of microseconds; as
     the loop sleeps a millisecond at least, that is a limit of 24 MB/s. Here a burst is what the
-    rate allows in one tick. RFC 9002 section 7.7 leaves the size of bursts to the sender.
+    rate allows in one tick, or a turn's worth: a sender with many connections comes to each so
+    late that 16 datagrams would be all it ever sends of one, and every burst wakes a receiver,
+    which costs as much as the datagrams in it. Never more than half a window, so that a path of
+    little gets little at once. RFC 9002 section 7.7 leaves the size of bursts to a sender that
+    knows its path: here a local network.
     """
 
     def set_datagram_size(self, size: int) -> None:
@@ -85,4 +92,6 @@ class Pacer(QuicPacketPacer):
         super().update_rate(congestion_window, smoothed_rtt)
         assert self.packet_time is not None
         burst_s = min(TICK_S, MAX_BURST_DATAGRAMS * self.packet_time)
-        self.bucket_max = max(self.bucket_max, burst_s)
+        half_window = congestion_window / 2 / self._max_datagram_size
+        turn_s = min(TURN_DATAGRAMS, half_window) * self.packet_time
+        self.bucket_max = max(self.bucket_max, burst_s, turn_s)
