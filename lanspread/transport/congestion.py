@@ -24,9 +24,6 @@ SUSPICIOUS_LOSSES: Final = 3
 # The finest sleep of the event loop (epoll counts milliseconds), and the most datagrams sent in it.
 TICK_S: Final = 0.001
 MAX_BURST_DATAGRAMS: Final = 64
-# What a connection may send at once when its turn comes late, because others had theirs. The same
-# for all but narrow windows, so that who has a wide one gets no more of a busy processor.
-TURN_DATAGRAMS: Final = 32
 
 
 class Reno(RenoCongestionControl):
@@ -74,15 +71,15 @@ register_congestion_control(ALGORITHM, Reno)
 
 
 class Pacer(QuicPacketPacer):
-    """aioquic's pacer, for a clock that ticks in milliseconds.
+    """aioquic's pacer, for a clock that ticks in milliseconds and for senders with many turns.
 
     The original holds at most 16 datagrams for a burst, then asks for a sleep of microseconds; as
-    the loop sleeps a millisecond at least, that is a limit of 24 MB/s. Here a burst is what the
-    rate allows in one tick, or a turn's worth: a sender with many connections comes to each so
-    late that 16 datagrams would be all it ever sends of one, and every burst wakes a receiver,
-    which costs as much as the datagrams in it. Never more than half a window, so that a path of
-    little gets little at once. RFC 9002 section 7.7 leaves the size of bursts to a sender that
-    knows its path: here a local network.
+    the loop sleeps a millisecond at least, that is a limit of 24 MB/s. And a busy sender comes to
+    each of many connections so late that 16 datagrams are all it ever sends of one, each time
+    waking a receiver, which costs as much again. Here a burst is what the rate allows in one tick,
+    or half a window; at most the same for all, so that of many connections none gets more of the
+    processor for having the wider window. RFC 9002 section 7.7 leaves the size of bursts to a
+    sender that knows its path: here a local network.
     """
 
     def set_datagram_size(self, size: int) -> None:
@@ -93,5 +90,5 @@ class Pacer(QuicPacketPacer):
         assert self.packet_time is not None
         burst_s = min(TICK_S, MAX_BURST_DATAGRAMS * self.packet_time)
         half_window = congestion_window / 2 / self._max_datagram_size
-        turn_s = min(TURN_DATAGRAMS, half_window) * self.packet_time
+        turn_s = min(MAX_BURST_DATAGRAMS, half_window) * self.packet_time
         self.bucket_max = max(self.bucket_max, burst_s, turn_s)
