@@ -357,13 +357,17 @@ class Watcher(Protocol):
     """Hints that something below the games folder changed."""
 
     def watch(
-        self, games: str, on_warning: Callable[[str, str, str], None]
+        self,
+        games: str,
+        on_warning: Callable[[str, str, str], None],
+        is_held: Callable[[str], bool],
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[frozenset[str]]]:
         """A channel of sets of folder names directly below `games` that may have changed.
 
         Hints may be late, doubled or lost; a full channel drops the oldest knowledge into `{""}`,
         which means "anything". `on_warning(code, message, remedy)` is told once if not all can be
-        watched.
+        watched. Of a folder that is new while `is_held(name)`, which any thread may call, there
+        may be no hints until it is not; then comes "anything".
         """
 
 

@@ -162,11 +162,18 @@ class Lookout:
                     self._walker.request_walk(name)
             if "" in names:
                 await self.look_around()
-            elif any(not self._is_beside(name) for name in names - known):
+            elif any(self._is_news(name) for name in names - known):
                 async with self._lock:
                     await self._list_again()
             else:
                 self._list_due = self._list_due or not names <= known
+
+    def _is_news(self, name: str) -> bool:
+        """Whether a name that is no known game has to be looked at now.
+
+        A download of a new game sends a hint many times a second, and its end has the game walked.
+        """
+        return not self._walker.is_held(fold_id(name)) and not self._is_beside(name)
 
     def _is_beside(self, name: str) -> bool:
         """Whether it was there and no game when it was looked at last: a log file, say, that

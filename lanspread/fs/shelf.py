@@ -78,7 +78,9 @@ class Shelf:
         try:
             # Before the scan, so that what changes during it is not missed.
             async with (
-                self._parts.watcher.watch(self.folder.path, self._parts.on_warning) as hints,
+                self._parts.watcher.watch(
+                    self.folder.path, self._parts.on_warning, self._is_name_held
+                ) as hints,
                 trio.open_nursery() as nursery,
             ):
                 try:
@@ -422,7 +424,12 @@ class Shelf:
         return self._slots[key].walked if key in self._slots else 0
 
     def is_held(self, key: str) -> bool:
-        return key in self._slots and self._slots[key].gate.is_held
+        # In one step, for the watcher asks from its thread.
+        slot = self._slots.get(key)
+        return slot is not None and slot.gate.is_held
+
+    def _is_name_held(self, name: str) -> bool:
+        return self.is_held(fold_id(name))
 
     def keep_only(self, names: frozenset[str]) -> None:
         """No name but these is in the games folder: the index forgets the others."""

@@ -2,14 +2,16 @@
 
 One thread per games folder runs watchfiles over the games folder and each game's folder, not
 deeper: a library has too many folders for a system's watches, and `local/` changes all the time.
-What is missed is found by the fallback scan.
+What is missed is found by the fallback scan. A new game's folder is not watched before the download
+that makes it has ended: every block that is written would be told of, which costs as much as
+writing it.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, closing
 from typing import Final
 
@@ -32,6 +34,11 @@ _REMEDY: Final = (
 )
 
 OnWarning = Callable[[str, str, str], None]
+IsHeld = Callable[[str], bool]
+
+
+def _never(name: str) -> bool:
+    return False
 
 
 class DiskWatcher:
@@ -39,10 +46,10 @@ class DiskWatcher:
 
     @asynccontextmanager
     async def watch(
-        self, games: str, on_warning: OnWarning
+        self, games: str, on_warning: OnWarning, is_held: IsHeld = _never
     ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         """Hints until the block is left; leaving takes as long as one step of the thread."""
-        watch = _Watch(games, on_warning)
+        watch = _Watch(games, on_warning, is_held)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.run)
             try:
@@ -60,10 +67,11 @@ class _Watch:
     tried again later.
     """
 
-    def __init__(self, games: str, on_warning: OnWarning) -> None:
+    def __init__(self, games: str, on_warning: OnWarning, is_held: IsHeld) -> None:
         self.hints = Hints()
         self._games = games
         self._on_warning = on_warning
+        self._is_held = is_held
         self._limiter = trio.CapacityLimiter(1)
         self._stopped = False
         self._stop = threading.Event()
@@ -107,6 +115,7 @@ class _Watch:
                     self.hints,
                     stop,
                     every,
+                    self._is_held,
                     limiter=self._limiter,
                 )
             except Exception as caught:
@@ -160,7 +169,7 @@ def names_of(games: str, changed: Iterable[str]) -> frozenset[str]:
 
 
 def _watch_until_folders_change(
-    games: str, hints: Hints, stop: threading.Event, every: bool
+    games: str, hints: Hints, stop: threading.Event, every: bool, is_held: IsHeld
 ) -> None:
     """Runs in a thread. Returns when told to stop or when other folders are to be watched.
 
@@ -169,7 +178,7 @@ def _watch_until_folders_change(
     """
     real = os.path.realpath(games)
     identity = _identity(games)
-    folders = _game_folders(real)
+    folders, held = _game_folders(real, is_held, ())
     started = False
     found = watchfiles.watch(
         real,
@@ -195,10 +204,13 @@ def _watch_until_folders_change(
             if names:
                 trio.from_thread.run_sync(hints.put, names)
             if any(os.path.dirname(path) == real for _, path in changes):
-                if _game_folders(real) != folders:
+                now, held = _game_folders(real, is_held, folders)
+                if now != folders:
                     return
             elif not changes and _identity(games) != identity:
                 # Unmounted, or mounted again: the watches are of another disk.
+                return
+            if not all(map(is_held, held)):
                 return
 
 
@@ -207,11 +219,20 @@ def _identity(folder: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _game_folders(games: str) -> list[str]:
-    """The folders to watch; one that may not be read need not be, its game is not shared."""
+def _game_folders(
+    games: str, is_held: IsHeld, watched: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """The folders to watch, and the names of those that are to be watched when they are let go.
+
+    One that may not be read need not be watched, its game is not shared.
+    """
+    folders, held = [], []
     with os.scandir(games) as entries:
-        return sorted(
-            entry.path
-            for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir() and os.access(entry.path, os.R_OK)
-        )
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            if entry.path not in watched and is_held(entry.name):
+                held.append(entry.name)
+            elif os.access(entry.path, os.R_OK):
+                folders.append(entry.path)
+    return sorted(folders), held

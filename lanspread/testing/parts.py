@@ -63,7 +63,10 @@ class ManualWatcher:
 
     @asynccontextmanager
     async def watch(
-        self, games: str, on_warning: Callable[[str, str, str], None] | None = None
+        self,
+        games: str,
+        on_warning: Callable[[str, str, str], None] | None = None,
+        is_held: Callable[[str], bool] | None = None,
     ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         await trio.lowlevel.checkpoint()
         hints = _Hints()

@@ -57,7 +57,10 @@ class FakeWatcher:
 
     @asynccontextmanager
     async def watch(
-        self, games: str, on_warning: Callable[[str, str, str], None]
+        self,
+        games: str,
+        on_warning: Callable[[str, str, str], None],
+        is_held: Callable[[str], bool],
     ) -> AsyncIterator[trio.MemoryReceiveChannel[frozenset[str]]]:
         await trio.lowlevel.checkpoint()
         self.send, receive = trio.open_memory_channel[frozenset[str]](100)

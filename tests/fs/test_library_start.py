@@ -141,6 +141,26 @@ async def test_a_large_game_that_is_being_written_is_not_walked_at_every_hint(
         assert library.games["g"].digests == digests_of_files({**NESTED, "sub/one": b"99"})
 
 
+async def test_a_new_game_is_not_looked_at_while_it_is_being_downloaded(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async with world.library() as library:
+        await settled()
+        asked(world)
+        with library.hold("New"):
+            for number in range(20):
+                write_tree(world.games / "New", {f"{number}": b"x"})
+                world.watcher.changed("New")
+                await settled()
+            assert asked(world) == {}
+            assert not library.games
+            # It is listed with the next look for the games folder.
+            await trio.sleep(2 * lookout.PRESENCE_S)
+            assert asked(world)["peek"] <= 2
+        await settled()
+        assert library.games["new"].size == 20
+
+
 async def test_the_rotation_goes_on_after_a_restart(
     world: World, autojump_clock: MockClock
 ) -> None:

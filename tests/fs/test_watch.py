@@ -52,6 +52,27 @@ async def test_hears_of_games_that_change(tmp_path: Path) -> None:
         await hears(hints, "New")
 
 
+async def test_a_new_game_is_not_watched_before_it_is_let_go(tmp_path: Path) -> None:
+    (tmp_path / "Old").mkdir()
+    held = {"Old", "New"}
+    async with DiskWatcher().watch(str(tmp_path), ignored, held.__contains__) as hints:
+        await hears(hints, "")
+        held.remove("Old")
+        await hears(hints, "")
+        held.add("Old")
+        (tmp_path / "New").mkdir()
+        await hears(hints, "New")
+        (tmp_path / "New" / "x").write_bytes(b"1")
+        # It was watched before, and is still.
+        (tmp_path / "Old" / "x").write_bytes(b"1")
+        with trio.fail_after(5):
+            # What happens is told in its order.
+            assert await hints.receive() == {"Old"}
+        held.remove("New")
+        await hears(hints, "")
+        await hears_of_writing(hints, tmp_path / "New")
+
+
 async def test_a_linked_game_is_watched(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "games").mkdir()

@@ -240,6 +240,16 @@ async def test_older_tls_is_not_spoken(context: ssl.SSLContext) -> None:
             nursery.start_soon(refused, other)
 
 
+async def test_neither_side_waits_for_an_acknowledgement_before_a_short_segment() -> None:
+    network = TcpNetwork()
+    with closing(network.listen(Address("127.0.0.1", 0))) as listener:
+        dialed = await network.connect(Address("127.0.0.1", listener.getsockname()[1]))
+        taken, _ = await accept(listener)
+    with closing(dialed), closing(taken):
+        for sock in (dialed, taken):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_a_port_where_nobody_listens() -> None:
     with closing(TcpNetwork().listen(Address("127.0.0.1", 0))) as listener:
         port: int = listener.getsockname()[1]
