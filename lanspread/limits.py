@@ -118,6 +118,8 @@ SOURCE_SILENCE_S: Final = 10.0
 REQUEST_ARRIVAL_S: Final = 10.0
 # An answer of which the other side takes nothing for this long is reset.
 SEND_SILENCE_S: Final = 30.0
+# An answer behind others of its session sends a little after so long, to be no silence.
+ANSWER_PATIENCE_S: Final = 5.0
 PROGRESS_INTERVAL_S: Final = 0.5
 # After so much new data a download is synced, so that a power loss takes no more than that; and how
 # long the last sync of one that is paused or cut off may take before it begins.

@@ -31,6 +31,7 @@ from lanspread.sync.fair import FairSlots, TooManyWait
 from lanspread.sync.library import PublishedLibrary
 from lanspread.sync.session import Handler, Session
 from lanspread.transfer.access import GameAccess, GameBusy
+from lanspread.transfer.answer_line import AnswerLine
 from lanspread.transfer.digest_turns import DigestTurns, TooManyAsked
 from lanspread.transfer.pages import FirstPages, digest_pages, number_of
 from lanspread.transfer.ratelimit import RateLimit
@@ -79,6 +80,7 @@ class Server:
         self._digesting: set[Session] = set()
         self._digest_turns = DigestTurns()
         self._first_pages = FirstPages()
+        self._lines: WeakKeyDictionary[Session, AnswerLine] = WeakKeyDictionary()
         self._turns: WeakKeyDictionary[Session, trio.CapacityLimiter] = WeakKeyDictionary()
 
     def handlers(self) -> dict[type[m.Message], Handler]:
@@ -231,17 +233,21 @@ class Server:
     async def _send(
         self, session: Session, reader: ExtentReader, header: m.Message, responder: Responder
     ) -> None:
-        # The first bytes come before the header, so that most changes are a clear answer.
-        data = await self._threads.run(reader.read, _READ_BYTES)
-        await responder.send(header)
-        while data:
-            view = memoryview(data)
-            while view:
-                piece = view[: self._up.piece(_SEND_BYTES)]
-                await self._up.take(len(piece), session)
-                await responder.send_raw(piece)
-                view = view[len(piece) :]
+        line = self._lines.setdefault(session, AnswerLine())
+        with line.place() as place:
+            # The first bytes come before the header, so that most changes are a clear answer; and
+            # before the turn, so that the next answer follows without a pause.
             data = await self._threads.run(reader.read, _READ_BYTES)
+            await responder.send(header)
+            while data:
+                view = memoryview(data)
+                while view:
+                    await place.turn()
+                    piece = view[: self._up.piece(_SEND_BYTES)]
+                    await self._up.take(len(piece), session)
+                    await responder.send_raw(piece)
+                    view = view[len(piece) :]
+                data = await self._threads.run(reader.read, _READ_BYTES)
 
     @asynccontextmanager
     async def slot(self, session: Session, size: int) -> AsyncIterator[None]:

@@ -71,11 +71,15 @@ register_congestion_control(ALGORITHM, Reno)
 
 
 class Pacer(QuicPacketPacer):
-    """aioquic's pacer, for a clock that ticks in milliseconds.
+    """aioquic's pacer, for a clock that ticks in milliseconds and for senders with many turns.
 
     The original holds at most 16 datagrams for a burst, then asks for a sleep of microseconds; as
-    the loop sleeps a millisecond at least, that is a limit of 24 MB/s. Here a burst is what the
-    rate allows in one tick. RFC 9002 section 7.7 leaves the size of bursts to the sender.
+    the loop sleeps a millisecond at least, that is a limit of 24 MB/s. And a busy sender comes to
+    each of many connections so late that 16 datagrams are all it ever sends of one, each time
+    waking a receiver, which costs as much again. Here a burst is what the rate allows in one tick,
+    or half a window; at most the same for all, so that of many connections none gets more of the
+    processor for having the wider window. RFC 9002 section 7.7 leaves the size of bursts to a
+    sender that knows its path: here a local network.
     """
 
     def set_datagram_size(self, size: int) -> None:
@@ -85,4 +89,6 @@ class Pacer(QuicPacketPacer):
         super().update_rate(congestion_window, smoothed_rtt)
         assert self.packet_time is not None
         burst_s = min(TICK_S, MAX_BURST_DATAGRAMS * self.packet_time)
-        self.bucket_max = max(self.bucket_max, burst_s)
+        half_window = congestion_window / 2 / self._max_datagram_size
+        turn_s = min(MAX_BURST_DATAGRAMS, half_window) * self.packet_time
+        self.bucket_max = max(self.bucket_max, burst_s, turn_s)

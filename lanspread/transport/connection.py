@@ -39,7 +39,10 @@ from lanspread.transport.stream import Stream
 
 
 class Hub(Protocol):
-    """What a connection tells its endpoint."""
+    """What a connection tells its endpoint, and what all of an endpoint's share."""
+
+    # Whose step it is (`Driver`).
+    turns: trio.StrictFIFOLock
 
     def add_route(self, cid: bytes, connection: Connection) -> None: ...
 
@@ -106,6 +109,7 @@ class Connection:
             sockets,
             socket,
             options,
+            hub.turns,
             handshake_deadline=now + options.handshake_timeout_s,
         )
 

@@ -60,9 +60,12 @@ class Driver:
         sockets: Sequence[DatagramSocket],
         socket: DatagramSocket,
         options: EndpointOptions,
+        turns: trio.StrictFIFOLock,
         handshake_deadline: float,
     ) -> None:
+        """`turns` is one lock for all drivers of an endpoint: whose step it is."""
         self._engine = engine
+        self._turns = turns
         self._driven = driven
         self._socket = socket
         self._via: dict[Address, DatagramSocket] | None = {} if len(sockets) > 1 else None
@@ -114,7 +117,7 @@ class Driver:
     async def run(self) -> None:
         """Move the connection until it is over."""
         while True:
-            datagrams = self._step(trio.current_time())
+            datagrams = await self._take_turn()
             if datagrams:
                 await self._transmit(datagrams)
             if self._over:
@@ -122,6 +125,25 @@ class Driver:
             if self._inbox:
                 self._wakeup.wake()
             await self._wakeup.wait(self._deadline)
+
+    async def _take_turn(self) -> list[tuple[bytes, Address]]:
+        """One step of ours, and then one round of the event loop before anyone else's.
+
+        Drivers that are woken together, as those of many downloaders are, would else run all their
+        steps in one round, milliseconds each, and everything that is no driver would wait for them.
+        """
+        try:
+            self._turns.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turns.acquire()
+        try:
+            received = self.datagrams_received
+            datagrams = self._step(trio.current_time())
+            if datagrams or self.datagrams_received != received:
+                await trio.lowlevel.checkpoint()
+            return datagrams
+        finally:
+            self._turns.release()
 
     async def finish(self) -> None:
         """Send the goodbye in the caller's task: the driver's own may be cancelled already."""

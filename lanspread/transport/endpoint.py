@@ -85,6 +85,7 @@ class Endpoint:
         self._options = options
         self._engines = EngineFactory(identity, options)
         self._admission = Admission(options)
+        self.turns = trio.StrictFIFOLock()
         self._routes: dict[bytes, Connection] = {}
         # In order of age: a set's order would differ from run to run.
         self._connections: dict[Connection, None] = {}

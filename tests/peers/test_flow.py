@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from lanspread import limits
 from lanspread.peer import Peer
 from lanspread.testing import VirtualLan
 from lanspread.transfer import download
@@ -88,6 +89,22 @@ async def test_one_that_vanishes_and_returns_costs_no_block_and_no_stall(
     assert sources["b"].bytes_sent() - sent_before >= 500_000
     assert end.data["bytes_fetched"] <= 1.06 * 16_000_000
     assert not {"download.paused", "source.dropped"} & set(events.types())
+
+
+async def test_chunks_of_a_slow_source_come_one_after_the_other(
+    autojump_clock: MockClock, lan: VirtualLan, party: Party, tmp_path: Path
+) -> None:
+    # So slow that it needs more than a second for each.
+    rate = 0.2 * MB
+    await start_sources(lan, party, tmp_path, files_of(4_000_000), {"a": rate})
+    dora = await party.start(lan.add_host("d"), tmp_path / "d")
+    await until(lambda: len(offering(dora, "Quake")) == 1)
+    events = Events(dora)
+    await begin(dora, "Quake")
+    # Each is there in its time, however many of them were asked for.
+    longest = await longest_stall(dora, 60.0)
+    assert (await events.wait_for(*END)).type == "download.finished"
+    assert longest < 1.2 * limits.MIN_CHUNK_BYTES / rate
 
 
 class Seen(Schedule):

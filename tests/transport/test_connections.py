@@ -22,6 +22,7 @@ from lanspread.transport import (
     Unreachable,
     open_endpoint,
 )
+from lanspread.transport.driver import Driver
 from lanspread.transport.engine import Engine
 from tests.transport.memory import IDENTITY, A, B, MemoryNetwork, open_pair
 
@@ -392,3 +393,36 @@ async def test_a_flooded_connection_does_not_keep_another_from_its_turn(
         assert pair.server.statistics().datagrams_received - before <= 4 * limits.DATAGRAM_BATCH
         await trio.sleep(1)
         assert pair.server.statistics().datagrams_received - before == 500
+
+
+async def test_connections_that_wake_together_leave_the_loop_to_others(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = MemoryNetwork()
+    many = 8
+    async with (
+        open_endpoint([network.bind(B)], IDENTITY),
+        open_endpoint([network.bind(A)], IDENTITY) as dialing,
+    ):
+        connections = [await dialing.connect(B) for _ in range(many)]
+        streams = [await connection.open_stream() for connection in connections]
+        await trio.sleep(1)
+        sent: list[Driver] = []
+        step = Driver._step
+
+        def noted(driver: Driver, now: float) -> list[tuple[bytes, Address]]:
+            datagrams = step(driver, now)
+            if datagrams and any(driver is connection.driver for connection in connections):
+                sent.append(driver)
+            return datagrams
+
+        monkeypatch.setattr(Driver, "_step", noted)
+        most = steps = 0
+        for connection, stream in zip(connections, streams, strict=True):
+            # As `send_all` does, without a checkpoint in between: they all wake together.
+            connection.write(stream, b"x" * 2_000)
+        while len(set(sent)) < many:
+            # One round of the loop: a step after us in this one, and one before us in the next.
+            await trio.lowlevel.checkpoint()
+            most, steps = max(most, len(sent) - steps), len(sent)
+        assert most <= 2
