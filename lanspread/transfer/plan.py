@@ -171,9 +171,7 @@ class Plan:
 
     def rivals(self, assignment: Assignment) -> set[Assignment]:
         """All that fetch a part of the same, itself among them."""
-        return {
-            rival for piece in assignment.chunk.pieces for rival in self._active.get(piece, ())
-        }
+        return {rival for piece in assignment.chunk.pieces for rival in self._active.get(piece, ())}
 
     def double(self, assignment: Assignment, source: str) -> Assignment:
         """Have one of `elsewhere` fetched by this source too; whoever is first is used."""
