@@ -86,7 +86,8 @@ class Pipe:
 
     def send(self, data: bytes, *, end: bool = False) -> None:
         """Any bytes; a half that was stopped or reset takes them without effect."""
-        with suppress(RuntimeError):
+        # The latter once the other side has acknowledged the reset, and the stream is forgotten.
+        with suppress(RuntimeError, ValueError):
             self.link.quic.send_stream_data(self.id, data, end)
         self.link.wake.set()
 
