@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import trio
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lanspread import limits
 from lanspread.identity import public_key_bytes
 from lanspread.seams import Pool, Threads
-from lanspread.transport.tcp import unacknowledged_bytes
+from lanspread.transport.tcp import full_segments, unacknowledged_bytes
 
 T = TypeVar("T")
 
@@ -75,6 +76,12 @@ class Wire:
                 self.moved += 1
         except (OSError, ValueError) as error:
             raise LaneBroken(_why(error)) from error
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is sent inside the block leaves in as few segments as it takes."""
+        with full_segments(self._tls):
+            yield
 
     def receive_into(self, view: memoryview) -> None:
         """Fill it."""

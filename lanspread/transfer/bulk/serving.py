@@ -172,12 +172,13 @@ class _Answer:
 
     def send(self, size: int, wire: Wire) -> None:
         """Read and send the next `size` bytes."""
-        while size:
-            count = self._reader.read_into(self._buffer[:size])
-            if not self.begun:
-                # Not before something could be read: so most changes are a clear answer.
-                self.begun = True
-                wire.send(self._header)
-            wire.send(self._buffer[:count])
-            size -= count
-            self.left -= count
+        with wire.together():
+            while size:
+                count = self._reader.read_into(self._buffer[:size])
+                if not self.begun:
+                    # Not before something could be read: so most changes are a clear answer.
+                    self.begun = True
+                    wire.send(self._header)
+                wire.send(self._buffer[:count])
+                size -= count
+                self.left -= count
