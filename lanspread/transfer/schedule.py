@@ -31,8 +31,9 @@ _FIRST_BYTES = 4 * limits.MIB
 _UNKNOWN_HELP_S = 0.25
 # To fetch something twice it must be sooner here by this factor.
 _SOONER = 1.1
-# Once more only if all who fetch it have had at least so long, and twice what they needed.
-_OVERDUE_S = 2.0
+# And once more only when all who fetch it have had it for so long: who sends a byte now and then,
+# or has shown to be slow, would keep it as long as it likes.
+_THIRD_S = 2.0
 # A source that cannot answer is asked again after this time, then after twice that.
 _REST_S = 0.25
 _REST_MOST_S = 2.0
@@ -264,16 +265,10 @@ class Schedule:
         asked = [self._asked[rival] for rival in rivals if rival in self._asked]
         if len(asked) < len(rivals):
             return 0.0  # It is here, and being verified.
-        if len(asked) > 1 and not all(_is_overdue(one, now) for one in asked):
+        if len(asked) > 1 and any(now - one.at < _THIRD_S for one in asked):
             return 0.0
         # What is late is taken to need as long again as it is late.
         return min(abs(one.due - now) for one in asked)
-
-
-def _is_overdue(asked: _Asked, now: float) -> bool:
-    """Whether it is no longer to be waited for: who sends a byte now and then never ends."""
-    expected = 0.0 if asked.due == math.inf else asked.due - asked.at
-    return now - asked.at > max(_OVERDUE_S, 2 * expected)
 
 
 def _is_faster(one: _Source, other: _Source, now: float) -> bool:

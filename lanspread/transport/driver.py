@@ -146,8 +146,14 @@ class Driver:
             self._turns.release()
 
     async def finish(self) -> None:
-        """Send the goodbye in the caller's task: the driver's own may be cancelled already."""
-        if self._farewell is None and not self._over:
+        """Send the goodbye in the caller's task: the driver's own may be cancelled already.
+
+        Also if there is one already: perhaps it was cancelled before that was sent, and to hear it
+        twice does no harm.
+        """
+        if self._farewell is not None:
+            await self._transmit(self._farewell)
+        elif not self._over:
             await self._transmit(self._step(trio.current_time()))
 
     @property

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import trio
@@ -23,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lanspread import limits
 from lanspread.identity import public_key_bytes
 from lanspread.seams import Pool, Threads
-from lanspread.transport.tcp import full_segments, unacknowledged_bytes
+from lanspread.transport.tcp import unacknowledged_bytes
 
 T = TypeVar("T")
 
@@ -76,12 +75,6 @@ class Wire:
                 self.moved += 1
         except (OSError, ValueError) as error:
             raise LaneBroken(_why(error)) from error
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is sent inside the block leaves in as few segments as it takes."""
-        with full_segments(self._tls):
-            yield
 
     def receive_into(self, view: memoryview) -> None:
         """Fill it."""

@@ -10,7 +10,6 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Iterator
 
 import trio
 
@@ -26,9 +25,6 @@ except ImportError:  # Windows
 else:
     # Elsewhere than on Linux the request of that name is about terminals alone.
     _OUTQ = termios.TIOCOUTQ if sys.platform == "linux" else None
-
-# Linux alone has it; a held segment leaves after 200 ms in any case.
-_CORK: int | None = getattr(socket, "TCP_CORK", None)
 
 _BACKLOG = 128
 
@@ -87,25 +83,6 @@ def send_at_once(sock: socket.socket) -> None:
     """
     with contextlib.suppress(OSError):  # It may have been reset already; who reads it will see.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-@contextlib.contextmanager
-def full_segments(sock: socket.socket) -> Iterator[None]:
-    """Inside the block only full segments leave, where the system can do that; the rest behind it.
-
-    What is sent at once is sent record by record, which costs a tenth more of a sender's processor.
-    """
-    _cork(sock, 1)
-    try:
-        yield
-    finally:
-        _cork(sock, 0)
-
-
-def _cork(sock: socket.socket, on: int) -> None:
-    if _CORK is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, _CORK, on)
 
 
 def _make(address: Address) -> tuple[socket.socket, tuple[str, int] | tuple[str, int, int, int]]:

@@ -129,6 +129,38 @@ def test_several_that_never_finish_anything_do_not_hold_up_one_that_does(
     assert run.seconds < 400 * MIB / (100 * MB) + idlers * 2.5
 
 
+def test_several_known_to_be_slow_do_not_hold_the_end_either() -> None:
+    rates = {"slow": 0.01 * MB, "less slow": 0.02 * MB}
+    schedule = Schedule(plan_of([MIB] * 2 + [4 * MIB]), limits.CHUNK_BYTES, 12)
+    now = 0.0
+    for name in ("slow", "less slow"):
+        schedule.join(name, anew=True)
+    # Each of the two shows how slow it is, and both come to have the last piece; then nobody else.
+    out: dict[str, list[Assignment]] = {"slow": [], "less slow": []}
+    for name in ("slow", "less slow"):
+        small = schedule.next(name, now)
+        assert small is not None
+        now += small.chunk.length / rates[name]
+        schedule.answered(small, now)
+        schedule.done(small)
+    joined = now + 60
+    while not schedule.plan.finished and now < joined + 1_000:
+        if now > joined and "honest" not in out:
+            schedule.join("honest", anew=True)
+            out["honest"] = []
+        for name, asked in out.items():
+            while (assignment := schedule.next(name, now)) is not None:
+                asked.append(assignment)
+        now += 0.1
+        for assignment in tuple(out.get("honest", ())):
+            schedule.answered(assignment, now)
+            for useless in schedule.done(assignment):
+                schedule.give_back(useless)
+                out[useless.source].remove(useless)
+            out["honest"].remove(assignment)
+    assert now < joined + 5
+
+
 def test_three_sources_one_of_them_slow_give_what_they_have_together() -> None:
     sources = {"a": Source(40 * MB), "slow": Source(4 * MB), "b": Source(40 * MB)}
     run = simulate(plan_of([4 * MIB] * 175), sources)

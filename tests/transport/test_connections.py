@@ -252,6 +252,27 @@ async def test_a_cancelled_endpoint_still_says_goodbye(autojump_clock: MockClock
         assert network.sockets[A].closed
 
 
+@pytest.mark.parametrize("rounds", range(8))
+async def test_a_goodbye_that_was_made_is_sent_whenever_the_endpoint_is_cancelled(
+    autojump_clock: MockClock, rounds: int
+) -> None:
+    network = MemoryNetwork()
+    async with open_endpoint([network.bind(B)], IDENTITY) as listening:
+        with trio.CancelScope() as scope:
+            async with open_endpoint([network.bind(A)], IDENTITY) as dialing:
+                client = await dialing.connect(B)
+                server = await listening.accept()
+                await trio.sleep(1)
+                client.close(7, "enough")
+                for _ in range(rounds):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+                await trio.sleep_forever()
+        with trio.fail_after(0.1):
+            found = await server.wait_closed()
+        assert (found.by, found.code) == ("peer", 7)
+
+
 async def test_an_error_in_the_block_comes_out_as_itself(autojump_clock: MockClock) -> None:
     with pytest.raises(KeyError) as caught:
         async with open_endpoint([MemoryNetwork().bind(A)], IDENTITY):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, nullcontext
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -303,33 +302,6 @@ async def test_neither_side_waits_for_an_acknowledgement_before_a_short_segment(
     with closing(dialed), closing(taken):
         for sock in (dialed, taken):
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds segments back until told")
-@pytest.mark.parametrize("fails", [False, True])
-async def test_an_answer_leaves_in_full_segments_and_its_end_at_once(
-    context: ssl.SSLContext, fails: bool
-) -> None:
-    held: list[bool] = []
-
-    def send(wire: Wire) -> None:
-        with wire.together():
-            held.append(is_held())
-            wire.send(bytes(100_000))
-            if fails:
-                raise KeyError("a file changed")
-
-    async with open_pair(context) as (one, other):
-
-        def is_held() -> bool:
-            return bool(other._tls.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))
-
-        with pytest.raises(KeyError) if fails else nullcontext():
-            await other.run(send)
-        buffer = bytearray(100_000)
-        await one.run(receiver(buffer))
-        assert not is_held()
-    assert held == [True]
 
 
 async def test_a_port_where_nobody_listens() -> None:

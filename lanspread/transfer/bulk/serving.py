@@ -172,13 +172,12 @@ class _Answer:
 
     def send(self, size: int, wire: Wire) -> None:
         """Read and send the next `size` bytes."""
-        with wire.together():
-            while size:
-                count = self._reader.read_into(self._buffer[:size])
-                if not self.begun:
-                    # Not before something could be read: so most changes are a clear answer.
-                    self.begun = True
-                    wire.send(self._header)
-                wire.send(self._buffer[:count])
-                size -= count
-                self.left -= count
+        while size:
+            count = self._reader.read_into(self._buffer[:size])
+            if not self.begun:
+                # Not before something could be read: so most changes are a clear answer.
+                self.begun = True
+                wire.send(self._header)
+            wire.send(self._buffer[:count])
+            size -= count
+            self.left -= count
