@@ -400,8 +400,10 @@ def test_names_that_run_the_other_way_keep_to_themselves(page: Page) -> None:
         expect(said).to_contain_text("and 2 more")
         lefts = [said.evaluate(LEFT_OF, part) for part in ("from", hebrew, arabic, "and 2 more")]
         assert lefts == sorted(lefts)
-        names = page.locator(".who .peer-name").all_text_contents()
-        assert names[2:] == ["tfarc 1 e" + "\u0301" * 4, ours]
+        # Who has it comes with the answer to `game.get`, after the meter.
+        names = page.locator(".who .peer-name")
+        expect(names).to_have_count(4)
+        assert names.all_text_contents()[2:] == ["tfarc 1 e" + "\u0301" * 4, ours]
         for peer in page.locator(".peer").all():
             assert peer.evaluate(LEFT_OF, "Connected") > peer.evaluate(
                 LEFT_OF, peer.locator(".peer-name").inner_text()
