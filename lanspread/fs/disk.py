@@ -70,10 +70,11 @@ def split_name(rel: str) -> list[str]:
     for part in parts:
         if part in ("", ".", "..") or "\0" in part:
             raise OSError(errno.EINVAL, "not a name below the folder", rel)
-    try:
-        os.fsencode(rel)
-    except UnicodeEncodeError:
-        raise OSError(errno.EINVAL, "not a name that this system can write", rel) from None
+    if not rel.isascii():
+        try:
+            os.fsencode(rel)
+        except UnicodeEncodeError:
+            raise OSError(errno.EINVAL, "not a name that this system can write", rel) from None
     return parts
 
 

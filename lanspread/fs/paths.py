@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from lanspread import limits
@@ -58,6 +59,9 @@ def fold_path(path: str) -> str:
     return fold_id("".join(char for char in path if unicodedata.category(char) != "Cf"))
 
 
+# A download checks its paths when the manifest comes, before it writes, and twice when it is walked
+# again. What is refused is not kept.
+@lru_cache(maxsize=8_192)
 def check_path(path_untrusted: str) -> str:
     """Return the path if it may be part of a manifest; raise `UnsafePath` otherwise."""
     parts = check_parts(path_untrusted)

@@ -300,7 +300,7 @@ class Fetching:
             self._bytes_fetched += download.bytes_fetched
         self._operation.done_bytes = self._operation.total_bytes
         with self._full_disk_told(transaction):
-            await run(self._finish, transaction)
+            await _beside(partial(run, self._finish, transaction), download.free_memory)
 
     async def _look(self, transaction: DownloadTransaction) -> None:
         """Find out what is there; touches nothing."""

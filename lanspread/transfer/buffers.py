@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class Buffers:
@@ -29,6 +29,13 @@ class Buffers:
                 yield view
         finally:
             self._free.append(buffer)
+
+    def close(self) -> None:
+        """Give back what nobody uses. Blocks: tens of MB take the system ten milliseconds."""
+        while self._free:
+            # An error that somebody keeps may hold a frame with a view; it goes with that.
+            with suppress(BufferError):
+                self._free.pop().close()
 
     def _new(self) -> mmap.mmap:
         # Not a `bytearray`, which writes its zeros here and now: the memory of a few hundred MB a

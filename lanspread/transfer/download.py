@@ -80,6 +80,7 @@ class Download:
         self._source_ended = Bell()
         self._written = Bell()
         self._finished = trio.Event()
+        self._buffers: Buffers | None = None
         self.bytes_fetched = 0
         self._intake = Intake(context.down, trio.current_time())
 
@@ -96,6 +97,7 @@ class Download:
         """
         make_plan = partial(_plan_of, reference, numbers, transaction.known)
         plan, buffers = await self._context.threads.run(make_plan, pool="hash")
+        self._buffers = buffers
         chunk_bytes = chunk_bytes_for(reference.manifest.total_bytes)
         schedule = Schedule(plan, chunk_bytes, buffers.most)
         known_bytes = self._operation.done_bytes
@@ -108,6 +110,14 @@ class Download:
             await self._finished.wait()
             nursery.cancel_scope.cancel()
         self._standing.move()
+
+    async def free_memory(self) -> None:
+        """Give the memory back that `fetch`, which has ended, received into; not on the event loop.
+
+        Without it, or cancelled, it goes with this object.
+        """
+        if self._buffers is not None:
+            await self._context.threads.run(self._buffers.close)
 
     async def _make_checkpoints(self, transaction: DownloadTransaction) -> None:
         while True:

@@ -81,7 +81,8 @@ class Wire:
         at, size = 0, len(view)
         try:
             while at < size:
-                count = self._tls.recv_into(view[at:])
+                # A record at a time, whatever is asked for. Not told the size it looks for it.
+                count = self._tls.recv_into(view[at:], size - at)
                 if not count:
                     raise LaneBroken("it ended early")
                 at += count
@@ -156,8 +157,10 @@ class Lane:
 
         Waits without a thread. Breaks the lane if what comes then is nothing to be read.
         """
-        if not self._tls.pending():
-            await self._readable()
+        if pending := self._tls.pending():
+            # What is left of a record that was read: it is only copied, and nothing more is taken.
+            return await self._nonblocking(self._tls.recv, min(max_bytes, pending))
+        await self._readable()
         with trio.move_on_after(limits.LANE_READ_S):
             return await self._in_thread(lambda wire: wire.receive_some(max_bytes), "message")
         raise LaneBroken("what came has no bytes in it")

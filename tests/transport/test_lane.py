@@ -174,6 +174,25 @@ async def test_a_key_update_before_a_message_does_no_harm(
         assert await other.receive_exactly(6) == b"onetwo"
 
 
+async def test_the_rest_of_a_record_is_had_without_a_thread_and_nothing_behind_it_is_touched(
+    context: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame is read in two parts, its length and itself: one way to a thread is enough."""
+    async with open_pair(context, tmp_path / "keys") as (one, other):
+        records = Records(tmp_path / "keys")
+        said = records.data(b"onetwo") + b"".join(records.key_update() for _ in range(100))
+        socket.socket.sendall(one._tls, said)
+        assert await other.receive_exactly(3) == b"one"
+
+        async def no_thread(*_: object, **__: object) -> None:
+            raise AssertionError("a thread was used")
+
+        monkeypatch.setattr(other._threads, "run", no_thread)
+        assert await other.receive_some(1) == b"t"
+        # More than there is: not the key updates that follow.
+        assert await other.receive_some(100) == b"wo"
+
+
 async def test_a_message_that_nobody_takes_ends_the_lane(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from lanspread import limits
@@ -41,12 +41,22 @@ Written = tuple[int, int, bytes | bytearray | memoryview]
 
 
 class _Place:
-    """Some of the files, one of them written to at a time; the last one is held open."""
+    """Some of the files, one of them written to at a time; the last one is held open.
+
+    Inside a `with` nobody else writes to any of them.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.number = -1
         self.file: File | None = None
+
+    def __enter__(self) -> _Place:
+        self.lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
 
     def close(self) -> None:
         file, self.file, self.number = self.file, None, -1
@@ -105,6 +115,7 @@ class BlockWriter:
                 for number, offset, data in blocks:
                     block = self._block_at(number, offset, len(data))
                     with self._place(number) as place:
+                        self._must_be_open()
                         self._write(place, near, number, offset, data)
                     index = self._reference.starts[number] + block
                     noted.append(NotedBlock(number, block, self._reference.digests[index]))
@@ -170,6 +181,7 @@ class BlockWriter:
                 if MISSING in self._blocks_of(number):
                     raise ValueError("not every block was written")
                 with self._place(number) as place:
+                    self._must_be_open()
                     entries[self._path(number)] = self._settled(place, near, number)
         self._close_files()
         return entries
@@ -182,7 +194,7 @@ class BlockWriter:
         own: dict[int, Entry | None] = {}
         with NearFolders(self._folder) as near:
             for number in touched:
-                with self._place_of(number).lock:
+                with self._place(number):
                     entry = self._entry(near, number)
                     after = self._after.get(number)
                     same = entry is not None and after is not None and matches(entry, after)
@@ -206,15 +218,7 @@ class BlockWriter:
 
     # -- writing -----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _place(self, number: int) -> Iterator[_Place]:
-        """Where a file is written to: by nobody else until this is left."""
-        place = self._place_of(number)
-        with place.lock:
-            self._must_be_open()
-            yield place
-
-    def _place_of(self, number: int) -> _Place:
+    def _place(self, number: int) -> _Place:
         first = _PLACES if self._reference.blocks_in(number) <= 1 else 0
         return self._places[first + number % _PLACES]
 
@@ -362,6 +366,7 @@ class BlockWriter:
             for number in numbers:
                 try:
                     with self._place(number):
+                        self._must_be_open()
                         entry = self._entry(near, number)
                         if entry is None:
                             with self._lock:
@@ -416,5 +421,5 @@ class BlockWriter:
 
     def _close_files(self) -> None:
         for place in self._places:
-            with place.lock:
+            with place:
                 place.close()
