@@ -148,6 +148,8 @@ MAX_LANES_PER_HOST: Final = 64
 MAX_LANES: Final = 256
 MAX_LANES_FETCHING: Final = 32
 MAX_LANES_SENDING: Final = 8
+# Messages that are being read at one moment, each by a thread.
+MAX_LANES_READING: Final = 8
 # Before it has shown a ticket, a connection may stay this long; so many may, and so many of a host.
 LANE_ADMISSION_S: Final = 3.0
 MAX_LANES_PENDING: Final = 64

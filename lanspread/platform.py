@@ -33,8 +33,6 @@ _FILES_THREADS = 1
 # Hashing takes whole cores; more threads than this would take them from the transfer.
 _HASH_THREADS = 2
 _DISCOVERY_THREADS = 4
-# Each is in a message for a moment, or `LANE_READ_S` with somebody who sends nothing that is one.
-_MESSAGE_THREADS = 8
 
 
 class RealThreads:
@@ -48,7 +46,7 @@ class RealThreads:
             "discovery": trio.CapacityLimiter(_DISCOVERY_THREADS),
             # Those that send never wait for those that receive: each side has its own bound.
             "lane": trio.CapacityLimiter(limits.MAX_LANES_FETCHING + limits.MAX_LANES_SENDING),
-            "message": trio.CapacityLimiter(_MESSAGE_THREADS),
+            "message": trio.CapacityLimiter(limits.MAX_LANES_READING),
         }
 
     async def run(

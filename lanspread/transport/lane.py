@@ -13,6 +13,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
 import trio
@@ -109,14 +110,23 @@ class Wire:
 class Lane:
     """One connection, from before its handshake on. Takes the socket over.
 
+    `turn` gives a turn to read a message in a thread, one at a time: those are few, and who is at
+    the other end decides how long one is kept.
     Every method raises `LaneBroken` once something went wrong; then only `close` is left to call.
     Cancelling any of them breaks the lane, for nobody knows how far it came.
     """
 
     def __init__(
-        self, sock: socket.socket, context: ssl.SSLContext, threads: Threads, *, listening: bool
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        threads: Threads,
+        *,
+        listening: bool,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._threads = threads
+        self._turn = turn
         self._busy = False
         self._silent = False
         self._seen = (-1, 0)
@@ -160,9 +170,17 @@ class Lane:
         if pending := self._tls.pending():
             # What is left of a record that was read: it is only copied, and nothing more is taken.
             return await self._nonblocking(self._tls.recv, min(max_bytes, pending))
-        await self._readable()
-        with trio.move_on_after(limits.LANE_READ_S):
-            return await self._in_thread(lambda wire: wire.receive_some(max_bytes), "message")
+        try:
+            await self._readable()
+            async with self._turn():
+                # From here on: how long others keep the threads is not the fault of this one.
+                with trio.move_on_after(limits.LANE_READ_S):
+                    return await self._in_thread(
+                        lambda wire: wire.receive_some(max_bytes), "message"
+                    )
+        except trio.Cancelled:
+            self._cut()
+            raise
         raise LaneBroken("what came has no bytes in it")
 
     async def receive_exactly(self, size: int) -> bytes:
@@ -212,15 +230,11 @@ class Lane:
         return result
 
     async def _readable(self) -> None:
-        came = False
         try:
             await trio.lowlevel.wait_readable(self._tls)
-            came = True
         except (OSError, ValueError) as error:
+            self._cut()
             raise LaneBroken(_why(error)) from error
-        finally:
-            if not came:
-                self._cut()
 
     # -- by a thread ------------------------------------------------------------------------------
 

@@ -12,12 +12,14 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import structlog
 import trio
 
 from lanspread import limits
 from lanspread.seams import Threads
+from lanspread.sync.fair import FairSlots
 from lanspread.transfer.bulk.tickets import ID_BYTES, SECRET_BYTES, Ticket, TicketBook
 from lanspread.transport.lane import Lane, LaneBroken
 from lanspread.transport.tcp import accept
@@ -75,6 +77,9 @@ class Doorway:
         self._book = book
         self._arrivals = arrivals
         self._pending: Counter[str] = Counter()
+        # A message is read in a moment, or in `LANE_READ_S` from somebody who sends nothing that is
+        # one: no host can take all the threads with that.
+        self._reading = FairSlots(limits.MAX_LANES_READING)
 
     async def run(self) -> None:
         """Let lanes in until cancelled."""
@@ -112,7 +117,13 @@ class Doorway:
                 if ticket is None:
                     sock.close()
                     return
-                lane = Lane(sock, self._context, self._threads, listening=True)
+                lane = Lane(
+                    sock,
+                    self._context,
+                    self._threads,
+                    listening=True,
+                    turn=partial(self._reading.take, host),
+                )
                 await lane.handshake()
                 secret = await lane.receive_exactly(SECRET_BYTES)
                 if self._book.spend(ticket, secret, trio.current_time()) and self._arrivals.deliver(
