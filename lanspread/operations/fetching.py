@@ -247,6 +247,7 @@ class Fetching:
     async def _transact(self, reference: Reference) -> None:
         run = self._context.threads.run
         folder = await run(self._parts.library.make_game, self._game_id)
+        download = Download(self._context, self._operation, self._sources, self._standing)
         transaction: DownloadTransaction | None = None
         try:
             # In a thread: it checks the manifest once more, and that can be a large one.
@@ -263,12 +264,12 @@ class Fetching:
                     must_be_in_place=partial(self._parts.library.must_hold, self._game_id, folder),
                 )
             )
-            await self._fetch(reference, transaction)
+            await self._fetch(reference, transaction, download)
         finally:
             try:
                 deadline = trio.current_time() + limits.CHECKPOINT_S
                 with trio.CancelScope(deadline=deadline, shield=True):
-                    await run(self._leave, transaction)
+                    await run(self._leave, transaction, download)
             finally:
                 if transaction is not None:
                     self._doubt = self._doubt or transaction.sync_failed
@@ -276,9 +277,10 @@ class Fetching:
                 folder.close()
                 self._take_stamps(reference)
 
-    async def _fetch(self, reference: Reference, transaction: DownloadTransaction) -> None:
+    async def _fetch(
+        self, reference: Reference, transaction: DownloadTransaction, download: Download
+    ) -> None:
         run = self._context.threads.run
-        download = Download(self._context, self._operation, self._sources, self._standing)
         numbers = reference.wanted(self._selection)
         sizes = sum(reference.manifest.files[number].size for number in numbers)
         sentinel_bytes = 0 if self._selection is not None else len(reference.sentinel)
@@ -300,7 +302,7 @@ class Fetching:
             self._bytes_fetched += download.bytes_fetched
         self._operation.done_bytes = self._operation.total_bytes
         with self._full_disk_told(transaction):
-            await _beside(partial(run, self._finish, transaction), download.free_memory)
+            await run(self._finish, transaction)
 
     async def _look(self, transaction: DownloadTransaction) -> None:
         """Find out what is there; touches nothing."""
@@ -323,8 +325,9 @@ class Fetching:
         # Noted in the thread: whoever cancels now comes too late.
         self._done = True
 
-    def _leave(self, transaction: DownloadTransaction | None) -> None:
+    def _leave(self, transaction: DownloadTransaction | None, download: Download) -> None:
         """At the end of an attempt, whatever ended it."""
+        download.free_memory()
         try:
             if transaction is None or not transaction.has_begun:
                 # Nothing was written: the folder that was made for it goes again.

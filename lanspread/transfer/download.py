@@ -111,13 +111,10 @@ class Download:
             nursery.cancel_scope.cancel()
         self._standing.move()
 
-    async def free_memory(self) -> None:
-        """Give the memory back that `fetch`, which has ended, received into; not on the event loop.
-
-        Without it, or cancelled, it goes with this object.
-        """
+    def free_memory(self) -> None:
+        """Give back the memory that `fetch`, which has ended, received into. Blocks."""
         if self._buffers is not None:
-            await self._context.threads.run(self._buffers.close)
+            self._buffers.close()
 
     async def _make_checkpoints(self, transaction: DownloadTransaction) -> None:
         while True:
