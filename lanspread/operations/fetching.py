@@ -246,8 +246,8 @@ class Fetching:
 
     async def _transact(self, reference: Reference) -> None:
         run = self._context.threads.run
-        folder = await run(self._parts.library.make_game, self._game_id)
         download = Download(self._context, self._operation, self._sources, self._standing)
+        folder = await run(self._parts.library.make_game, self._game_id)
         transaction: DownloadTransaction | None = None
         try:
             # In a thread: it checks the manifest once more, and that can be a large one.
@@ -327,7 +327,6 @@ class Fetching:
 
     def _leave(self, transaction: DownloadTransaction | None, download: Download) -> None:
         """At the end of an attempt, whatever ended it."""
-        download.free_memory()
         try:
             if transaction is None or not transaction.has_begun:
                 # Nothing was written: the folder that was made for it goes again.
@@ -342,6 +341,9 @@ class Fetching:
                 transaction.put_down()
         except (OSError, FsError) as error:
             _log.warning("no last checkpoint", game=self._game_id, why=str(error))
+        finally:
+            # What is on the disk comes first.
+            download.free_memory()
 
     @contextmanager
     def _full_disk_told(self, transaction: DownloadTransaction) -> Iterator[None]:
